@@ -1,0 +1,83 @@
+"""Every error that edgekit raises on purpose.
+
+::
+
+    EdgekitError                exit 1   something failed, and this says what and what to do
+    ├── UsageError              exit 2   the request itself is not well formed
+    │   └── UnknownNameError    exit 2   no plugin, recipe or target of that name
+    ├── SourceError             exit 1   the model could not be loaded
+    ├── ExportError             exit 1   the model loaded, but torch.export refused it
+    ├── ConversionError         exit 1   a format's converter refused or died
+    ├── ArtifactError           exit 1   a file is not the artifact that it claims to be
+    ├── UnavailableError        exit 1   a dependency or platform is missing; the hint installs it
+    └── VerdictError            exit 3   everything ran, and the answer is no
+
+A message is one sentence: what is wrong and where.  A hint is one sentence: what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgekitError(Exception):
+    """Base of the tree; carries a message, an optional hint and the process exit code."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return the error as plain data, so that it survives a process boundary."""
+        return {"kind": type(self).__name__, "message": self.message, "hint": self.hint}
+
+    @staticmethod
+    def from_json(data: dict[str, str | None]) -> EdgekitError:
+        """Rebuild an error of the right class from `to_json`."""
+        kinds = {kind.__name__: kind for kind in _subclasses(EdgekitError)}
+        return kinds.get(data.get("kind") or "", EdgekitError)(
+            data.get("message") or "unknown error", data.get("hint")
+        )
+
+
+class UsageError(EdgekitError):
+    """The request is not well formed: a bad option, shape or combination."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that no plugin, recipe or target bears."""
+
+
+class SourceError(EdgekitError):
+    """The model could not be found, loaded or called."""
+
+
+class ExportError(EdgekitError):
+    """torch.export could not turn the model into a graph."""
+
+
+class ConversionError(EdgekitError):
+    """A format's converter refused the program, crashed, hung or ran out of memory."""
+
+
+class ArtifactError(EdgekitError):
+    """A model file is missing, damaged or of another kind than its name says."""
+
+
+class UnavailableError(EdgekitError):
+    """A package or platform that this step needs is not here."""
+
+
+class VerdictError(EdgekitError):
+    """A verdict (verification, gate, budget) came out as failed."""
+
+    exit_code = 3
+
+
+def _subclasses(cls: type[EdgekitError]) -> list[type[EdgekitError]]:
+    return [found for sub in cls.__subclasses__() for found in (sub, *_subclasses(sub))]
