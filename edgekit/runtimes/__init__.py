@@ -168,6 +168,12 @@ def fit(array: Array, spec: TensorSpec) -> Array:
     return np.ascontiguousarray(array.astype(wanted)).reshape(array.shape)
 
 
+def describe(name: str) -> str:
+    """Return a runtime's engine and version, e.g. ``onnxruntime 1.31.1``."""
+    described: str = registry.load("runtimes", name).version()
+    return described
+
+
 def available(format_name: str) -> list[str]:
     """Return the runtimes that execute a format on this machine, the default first."""
     ranked = sorted(

@@ -1,0 +1,213 @@
+"""The public verbs, as ``import edgekit`` offers them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.artifact import Artifact
+from edgekit.plan import ALL_FORMATS, TIMEOUT
+from edgekit.recipe import Recipe
+from edgekit.runtimes import Session
+from edgekit.verification import Verification
+
+if TYPE_CHECKING:
+    from edgekit.benchmarks import BenchmarkRecord
+    from edgekit.conversion import ConvertReport
+    from edgekit.inspection import Inspection
+    from edgekit.program import Program
+
+
+def export(
+    module_or_source: Any,
+    example_inputs: Any = None,
+    *,
+    inputs: Sequence[str] = (),
+    weights: str | Path | None = None,
+    dynamic_shapes: Mapping[str, Any] | None = None,
+) -> Program:
+    """Export a model in this process; `convert` takes the result in place of a source.
+
+    Args:
+        module_or_source: An ``nn.Module``, or a source string (see `edgekit.source`).
+        example_inputs: Arguments of one call: a tuple, or a dict by argument name.
+        inputs: Shapes of the inputs, e.g. ``["image:1,3,224,224"]``.
+        weights: Trained weights to load into the module of a source string.
+        dynamic_shapes: Dynamic dimensions by input name, then by axis.
+
+    Raises:
+        SourceError: the model cannot be loaded or called.
+        ExportError: torch.export refuses it.
+    """
+    from edgekit.exporting import export as export_source
+    from edgekit.inputs import InputSpec
+    from edgekit.plan import in_memory
+    from edgekit.source import load_source
+
+    if isinstance(module_or_source, str):
+        source = load_source(module_or_source, weights=Path(weights) if weights else None)
+    else:
+        source = in_memory(module_or_source, example_inputs, None)
+    return export_source(source, inputs=tuple(map(InputSpec.parse, inputs)), dynamic=dynamic_shapes)
+
+
+def convert(
+    module_or_source: Any,
+    example_inputs: Any = None,
+    formats: Iterable[str] = ALL_FORMATS,
+    recipe: str | Recipe = "fp32",
+    calibration: Any = None,
+    output_dir: str | Path = "out",
+    name: str | None = None,
+    dynamic_shapes: Mapping[str, Any] | None = None,
+    isolate: bool = True,
+    jobs: int | None = None,
+    *,
+    weights: str | Path | None = None,
+    inputs: Sequence[str] = (),
+    input_data: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    timeout: float = TIMEOUT,
+    use_cache: bool = True,
+) -> ConvertReport:
+    """Convert a model, verify each artifact, deliver those that do not fail.
+
+    `edgekit.plan.plan` describes each argument.
+
+    Returns:
+        One result per format; a format that fails does not stop the others.
+
+    Raises:
+        UsageError: the arguments are not right.
+        SourceError: the model cannot be loaded or called.
+        ExportError: torch.export refuses the model.
+    """
+    from edgekit import conversion
+
+    return conversion.convert(
+        module_or_source,
+        example_inputs=example_inputs,
+        formats=formats,
+        recipe=recipe,
+        calibration=calibration,
+        output_dir=output_dir,
+        name=name,
+        dynamic_shapes=dynamic_shapes,
+        isolate=isolate,
+        jobs=jobs,
+        weights=weights,
+        inputs=inputs,
+        input_data=input_data,
+        options=options,
+        metadata=metadata,
+        timeout=timeout,
+        use_cache=use_cache,
+    )
+
+
+def verify(
+    artifact: Artifact | str | Path,
+    source: Any,
+    example_inputs: Any = None,
+    *,
+    recipe: str | Recipe | None = None,
+    runtime: str | None = None,
+    inputs: Sequence[str] = (),
+    weights: str | Path | None = None,
+    input_data: str | Path | None = None,
+) -> Verification:
+    """Run an artifact and compare it with the source model again.
+
+    Args:
+        artifact: An artifact that edgekit made, or its path.
+        source: The model it was made from: a source string, a module or a `Program`.
+        example_inputs: As for `convert`.
+        recipe: Whose tolerance to hold it to; None for the recipe that made it.
+        runtime: Runtime to run it in; None for the best one here.
+        inputs: As for `convert`.
+        weights: As for `convert`.
+        input_data: An ``.npz`` file, or a folder of them, to verify on.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or not the one that its sidecar describes.
+    """
+    from edgekit.audit import audit
+
+    return audit(
+        artifact,
+        source,
+        example_inputs=example_inputs,
+        recipe=recipe,
+        runtime=runtime,
+        inputs=inputs,
+        weights=weights,
+        input_data=input_data,
+    )
+
+
+def open(  # noqa: A001 - `edgekit.open` is the public name
+    artifact: Artifact | str | Path, *, runtime: str | None = None, threads: int = 1
+) -> Session:
+    """Open a model file of any known format in a runtime.
+
+    Args:
+        artifact: An artifact, or the path of any model file.
+        runtime: Name of the runtime; None for the best one here.
+        threads: How many threads an inference may use.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+        UnavailableError: no runtime here executes it.
+    """
+    from edgekit import formats
+    from edgekit.runtimes import open_session
+
+    path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
+    return open_session(path, formats.of_path(path), runtime=runtime, threads=threads)
+
+
+def inspect(path: str | Path) -> Inspection:
+    """Read what a model file says about itself.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    from edgekit.inspection import inspect as inspect_file
+
+    return inspect_file(Path(path))
+
+
+def benchmark(
+    artifact: Artifact | str | Path,
+    target: str = "local",
+    runs: int = 50,
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
+    warmup_seconds: float = 0.5,
+) -> BenchmarkRecord:
+    """Measure the latency of a model file on this machine.
+
+    Args:
+        artifact: An artifact, or the path of any model file.
+        target: Where to run; this version knows ``local``.
+        runs: How many timed inferences.
+        runtime: Name of the runtime; None for the best one here.
+        threads: How many threads an inference may use.
+        warmup_seconds: How long to run untimed first.
+
+    Returns:
+        A record with every raw sample, in seconds.
+    """
+    from edgekit.benchmarks import benchmark_file
+
+    return benchmark_file(
+        artifact.path if isinstance(artifact, Artifact) else Path(artifact),
+        target=target,
+        runs=runs,
+        runtime=runtime,
+        threads=threads,
+        warmup_seconds=warmup_seconds,
+    )

@@ -1,0 +1,68 @@
+"""Options that several commands share, and the one way in which they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(
+        function
+    )
+
+
+def talk_options(function: F) -> F:
+    """Add ``-v`` and ``-q``."""
+    function = click.option("-v", "--verbose", is_flag=True, help="Show tracebacks and details.")(
+        function
+    )
+    return click.option("-q", "--quiet", is_flag=True, help="Show errors only.")(function)
+
+
+def source_options(function: F) -> F:
+    """Add what says how a source is loaded: ``--weights``, ``--input``, ``--input-data``."""
+    for option in (
+        click.option("--weights", metavar="FILE", help="State dict: .safetensors, .pt or .pth."),
+        click.option(
+            "--input",
+            "inputs",
+            multiple=True,
+            metavar="NAME:DIMS[:DTYPE]",
+            help='Shape of an input, e.g. "image:1,3,224,224" or "x:1..8,3,224,224"; repeatable.',
+        ),
+        click.option(
+            "--input-data", metavar="PATH", help="Inputs to verify on: an .npz file or a folder."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def print_json(data: Any) -> None:
+    """Print plain data to standard output."""
+    click.echo(json.dumps(data, indent=2, default=str))
+
+
+def out() -> Console:
+    """Return a console on standard output: for data."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=_width(sys.stdout))
+
+
+def err(*, quiet: bool = False) -> Console:
+    """Return a console on standard error: for talk."""
+    return Console(stderr=True, highlight=False, quiet=quiet)
+
+
+def _width(stream: Any) -> int | None:
+    """Piped tables must not be cut to 80 columns."""
+    return None if stream.isatty() or "COLUMNS" in os.environ else 160

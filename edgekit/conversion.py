@@ -1,0 +1,406 @@
+"""Conversion: one source, several formats, each in a worker, each verified before it is delivered.
+
+::
+
+    source ─ export worker ─▶ program folder ─┬─ onnx worker   ─▶ draft ─ passed ─▶ out/m.onnx
+                                              ├─ tflite worker ─▶ draft ─ failed ─▶ ….rejected
+                                              └─ coreml worker ─▶ ...
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit import cache, delivery, lowering, registry, runtimes, worker
+from edgekit.artifact import Artifact
+from edgekit.errors import ConversionError, EdgekitError, UsageError
+from edgekit.plan import SCHEMA_VERSION, Plan, plan
+from edgekit.recipe import Recipe, recipes
+from edgekit.verification import FAILED, Verification
+from edgekit.worker import Worker
+
+# Above this many bytes of weights formats convert one by one: each takes several times that.
+_LARGE = 256 * 2**20
+
+Progress = Callable[[str, str], None]  # (format or "export", what it does now)
+Description = dict[str, Any]  # what `Program.describe` returns
+
+
+@dataclass(frozen=True)
+class FormatResult:
+    """What became of one format.
+
+    Attributes:
+        format: Its name.
+        status: ``passed``, ``failed`` or ``not_run`` (converted, but nothing here executes it).
+        artifact: The delivered artifact; None when there is none.
+        verification: The verdict; None when the conversion itself failed.
+        error: Why the conversion failed; None when it did not.
+        seconds: Wall time of conversion and verification.
+        peak_rss_bytes: Highest resident memory of its worker; 0 when it came from the cache.
+        cached: Whether it came from the cache.
+        rejected: Where an artifact that failed verification was put.
+    """
+
+    format: str
+    status: str
+    artifact: Artifact | None = None
+    verification: Verification | None = None
+    error: EdgekitError | None = None
+    seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    cached: bool = False
+    rejected: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        made = self.artifact
+        return {
+            "format": self.format,
+            "status": self.status,
+            "path": str(made.path) if made else None,
+            "rejected": str(self.rejected) if self.rejected else None,
+            "artifact": made.to_json() if made else None,
+            "verification": self.verification.to_json() if self.verification else None,
+            "error": self.error.to_json() if self.error else None,
+            "seconds": round(self.seconds, 3),
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "cached": self.cached,
+        }
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What became of one conversion to several formats.
+
+    Attributes:
+        results: One per format, in the order they were asked for.
+        origin: The source string.
+        recipe: Name of the recipe.
+        program_sha256: Identity of the exported program.
+        parameters: Number of weights.
+        seconds: Wall time of everything.
+    """
+
+    results: tuple[FormatResult, ...]
+    origin: str
+    recipe: str
+    program_sha256: str
+    parameters: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether no format failed."""
+        return all(result.status != FAILED for result in self.results)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **vars(self),
+            "seconds": round(self.seconds, 3),
+            "results": [result.to_json() for result in self.results],
+        }
+
+
+def convert(source: Any, *, progress: Progress | None = None, **arguments: Any) -> ConvertReport:
+    """Convert a model to several formats, verify each artifact, deliver those that do not fail.
+
+    Args:
+        source: A source string (see `edgekit.source`), an ``nn.Module`` or a `Program`.
+        progress: Called with (format or "export", what it does now).
+        **arguments: The arguments of `edgekit.plan.plan`, where each is described.
+
+    Returns:
+        One result per format.  A format that fails does not stop the others.
+
+    Raises:
+        UsageError: the arguments are not right.
+        SourceError: the model cannot be loaded or called.
+        ExportError: the model cannot be exported.
+    """
+    return run(plan(source, **arguments), progress or _no_progress)
+
+
+def _no_progress(_who: str, _what: str) -> None: ...
+
+
+def run(plan: Plan, progress: Progress = _no_progress) -> ConvertReport:
+    """Carry out a plan; see `convert`."""
+    started = time.monotonic()
+    with _bench(plan, progress) as bench:
+        program, done = _from_cache(bench)
+        if program is None or len(done) < len(plan.formats):
+            _start_early(bench, [name for name in plan.formats if name not in done])
+            program = _export(bench)
+            done = done or _finished(bench, program)
+        todo = [name for name in plan.formats if name not in done]
+        done |= _build_all(bench, program, todo)
+        results = tuple(done[name] for name in plan.formats)
+    return ConvertReport(
+        results,
+        program["origin"],
+        plan.recipe.name,
+        program["sha256"],
+        program["parameters"],
+        time.monotonic() - started,
+    )
+
+
+# -- The bench: what one run works on --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """The folders and processes of one run; all gone when it ends, however it ends."""
+
+    plan: Plan
+    progress: Progress
+    program: Path  # folder of the exported program
+    drafts: Path  # beside the final files, so that delivering is a rename
+    workers: dict[str, Worker] = field(default_factory=dict)
+
+
+@contextmanager
+def _bench(plan: Plan, progress: Progress) -> Iterator[_Bench]:
+    work = drafts = None
+    try:
+        plan.output_dir.mkdir(parents=True, exist_ok=True)
+        drafts = Path(tempfile.mkdtemp(dir=plan.output_dir, prefix=".edgekit-"))
+        work = cache.working_folder()
+        bench = _Bench(plan, progress, work, drafts)
+        try:
+            yield bench
+        finally:
+            for each in bench.workers.values():
+                worker.stop(each)
+    except OSError as error:
+        place = error.filename or plan.output_dir
+        raise UsageError(f"{place} cannot be written: {error.strerror}.") from error
+    finally:
+        for folder in filter(None, (work, drafts)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _call(bench: _Bench, who: str, function: str, request: dict[str, Any]) -> worker.Outcome:
+    """Call a function of `lowering` in the worker of that name, or here when not isolated."""
+    name = f"edgekit.lowering:{function}"
+    if not bench.plan.isolate:
+        return worker.in_process(name, request)
+    crew = bench.workers
+    if who not in crew:
+        crew[who] = _start(who)
+    outcome = worker.call(
+        crew[who],
+        name,
+        request,
+        timeout=bench.plan.timeout,
+        on_stage=lambda stage: bench.progress(who, stage),
+    )
+    crew[who].log.unlink(missing_ok=True)  # a log is kept for what failed
+    return outcome
+
+
+def _start(who: str) -> Worker:
+    module = "edgekit.lowering" if who == "export" else registry.load("formats", who).__name__
+    return worker.start(cache.log_file(who), warm_up=f"{module}:warm_up")
+
+
+def _start_early(bench: _Bench, formats: list[str]) -> None:
+    """Start the workers that will run beside the export, the longest first."""
+    plan = bench.plan
+    if not plan.isolate:
+        return
+    if isinstance(plan.source, str):
+        bench.workers["export"] = _start("export")
+    for name in _longest_first(formats)[: plan.jobs - 1]:
+        if registry.load("formats", name).unavailable() is None:
+            bench.workers[name] = _start(name)
+
+
+def _longest_first(formats: list[str]) -> list[str]:
+    return sorted(formats, key=lambda name: -registry.load("formats", name).COST)
+
+
+# -- Exporting -------------------------------------------------------------------------------------
+
+
+def _export(bench: _Bench) -> Description:
+    plan = bench.plan
+    bench.progress("export", "exporting")
+    if not isinstance(plan.source, str):
+        return lowering.save(
+            plan.source,
+            bench.program,
+            inputs=plan.inputs,
+            input_data=plan.input_data,
+            metadata=plan.metadata,
+            dynamic=plan.dynamic,
+        )
+    request = {
+        "folder": str(bench.program),
+        "source": plan.source,
+        "weights": str(plan.weights) if plan.weights else None,
+        "inputs": list(plan.inputs),
+        "input_data": str(plan.input_data) if plan.input_data else None,
+        "metadata": plan.metadata,
+    }
+    answer = _call(bench, "export", "export_to", request).value
+    if plan.use_cache:
+        cache.remember(_source_key(plan), answer["program"], map(Path, answer["files"]))
+    program: Description = answer["program"]
+    return program
+
+
+def _source_key(plan: Plan) -> str:
+    assert isinstance(plan.source, str)
+    return cache.key_of(
+        {
+            "source": plan.source,
+            "folder": str(Path.cwd()),
+            "weights": str(plan.weights),
+            "inputs": plan.inputs,
+            "input_data": str(plan.input_data),
+            "metadata": plan.metadata,
+            "toolchain": lowering.toolchain(),
+            "edgekit": cache.own_code(),
+        }
+    )
+
+
+# -- Building --------------------------------------------------------------------------------------
+
+
+def _build_all(bench: _Bench, program: Description, todo: list[str]) -> dict[str, FormatResult]:
+    weights = program["parameters"] * 4
+    jobs = 1 if weights > _LARGE or not bench.plan.isolate else bench.plan.jobs
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        futures = {name: pool.submit(_build, bench, program, name) for name in _longest_first(todo)}
+        return {name: future.result() for name, future in futures.items()}
+    finally:  # after Ctrl-C: end the workers, or their threads would be waited for
+        for each in list(bench.workers.values()):
+            worker.stop(each)
+        pool.shutdown(cancel_futures=True)
+
+
+def _build(bench: _Bench, program: Description, name: str) -> FormatResult:
+    plan, started = bench.plan, time.monotonic()
+    bench.progress(name, "starting")
+    draft = bench.drafts / _file_name(plan, program, name)
+    try:
+        _refuse(plan, program, name)
+        request = {
+            "folder": str(bench.program),
+            "format_name": name,
+            "recipe": plan.recipe.name,
+            "options": plan.options[name],
+            "draft": str(draft),
+        }
+        outcome = _call(bench, name, "build", request)
+        made = Artifact.from_json(outcome.value, draft)
+        result = _deliver(bench, made)
+        if plan.use_cache and result.artifact is not None:
+            key = _artifact_key(plan, program, name)
+            cache.store(key, result.artifact.files, result.artifact.to_json())
+    except EdgekitError as error:
+        bench.progress(name, "failed")
+        return FormatResult(name, FAILED, error=error, seconds=time.monotonic() - started)
+    bench.progress(name, result.status)
+    return replace(
+        result, seconds=time.monotonic() - started, peak_rss_bytes=outcome.peak_rss_bytes
+    )
+
+
+def _refuse(plan: Plan, program: Description, name: str) -> None:
+    """Raise what is known to be in the way before any work is done."""
+    module = registry.load("formats", name)
+    absent = module.unavailable()
+    if absent is not None:
+        raise absent
+    reason = module.supports(plan.recipe)
+    if reason is not None:
+        raise ConversionError(f"{name} cannot make recipe {plan.recipe.name}: {reason}.")
+    size = plan.recipe.bytes_for(program["parameters"])
+    if module.MAX_BYTES is not None and size > module.MAX_BYTES:
+        fitting = [each.name for each in _smaller(plan, program, module.MAX_BYTES)]
+        raise ConversionError(
+            f"{name} files end at {module.MAX_BYTES / 2**30:.0f} GiB, and the weights alone take "
+            f"{size / 2**30:.1f} GiB in {plan.recipe.name}.",
+            f"Recipe {fitting[0]} fits." if fitting else "Use another format, or a smaller model.",
+        )
+
+
+def _smaller(plan: Plan, program: Description, limit: int) -> list[Recipe]:
+    fits = (each for each in recipes().values() if each.bytes_for(program["parameters"]) <= limit)
+    return [each for each in fits if each.name != plan.recipe.name]
+
+
+def _file_name(plan: Plan, program: Description, name: str) -> str:
+    suffix: str = registry.load("formats", name).SUFFIXES[0]
+    return (plan.name or program["metadata"]["name"]) + suffix
+
+
+def _deliver(bench: _Bench, made: Artifact, *, cached: bool = False) -> FormatResult:
+    verdict = made.verification
+    assert verdict is not None
+    if verdict.status == FAILED:
+        place = delivery.reject(made, bench.plan.output_dir)
+        return FormatResult(made.format, FAILED, verification=verdict, rejected=place)
+    placed = delivery.deliver(made, bench.plan.output_dir)
+    return FormatResult(made.format, verdict.status, placed, verdict, cached=cached)
+
+
+# -- The cache -------------------------------------------------------------------------------------
+
+
+def _from_cache(bench: _Bench) -> tuple[Description | None, dict[str, FormatResult]]:
+    """Return the program that the source is known to give, and what is finished of it."""
+    plan = bench.plan
+    if not plan.use_cache or not isinstance(plan.source, str):
+        return None, {}
+    program = cache.recall(_source_key(plan))
+    return program, _finished(bench, program) if program is not None else {}
+
+
+def _finished(bench: _Bench, program: Description) -> dict[str, FormatResult]:
+    """Deliver the formats whose artifacts are in the cache."""
+    plan, done = bench.plan, {}
+    for name in plan.formats if plan.use_cache else ():
+        started = time.monotonic()
+        found = cache.find(_artifact_key(plan, program, name))
+        if found is None:
+            continue
+        path, record = found
+        draft = bench.drafts / _file_name(plan, program, name)
+        kept = Artifact.from_json(record, path)
+        made = delivery.renamed(kept, draft)
+        result = _deliver(bench, made, cached=True)
+        done[name] = replace(result, seconds=time.monotonic() - started)
+    return done
+
+
+def _artifact_key(plan: Plan, program: Description, name: str) -> str:
+    module = registry.load("formats", name)
+    return cache.key_of(
+        {
+            "program": program["sha256"],
+            "samples": program["samples_sha256"],
+            "metadata": program["metadata"],
+            "format": name,
+            "recipe": asdict(plan.recipe),
+            "options": plan.options[name],
+            "toolchain": module.toolchain() if module.unavailable() is None else None,
+            "runtimes": [runtimes.describe(each) for each in runtimes.available(name)],
+            "edgekit": cache.own_code(),
+        }
+    )

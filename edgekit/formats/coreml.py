@@ -1,0 +1,114 @@
+"""Core ML ML Programs, through ``coremltools``.
+
+A Core ML model takes and gives 32-bit tensors: int64 ones, token inputs among them, become int32,
+and bool ones float32; the signature says so.  Recipe ``fp16`` computes in float16 behind float32
+inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import ConversionError, UnavailableError
+from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.program import Program
+from edgekit.recipe import Recipe
+from edgekit.tensors import DType, Signature
+from edgekit.wire import ModelSummary
+
+if TYPE_CHECKING:
+    import coremltools
+
+SUFFIXES = (".mlpackage", ".mlmodel")
+COST = 2
+MAX_BYTES = None
+OPTIONS = (
+    Option(
+        "ios",
+        "Oldest iOS that must load the Core ML model (15 also means macOS 12, and so on).",
+        15,
+        (15, 16, 17, 18),
+    ),
+)
+_MAPPED = {
+    DType.INT64: DType.INT32,
+    DType.INT16: DType.INT32,
+    DType.INT8: DType.INT32,
+    DType.UINT8: DType.INT32,
+    DType.BOOL: DType.FLOAT32,
+    DType.FLOAT64: DType.FLOAT32,
+    DType.FLOAT16: DType.FLOAT32,
+    DType.BFLOAT16: DType.FLOAT32,
+}
+# coremltools imports each of these when it is installed, to convert from it: seconds for nothing.
+_UNWANTED = ("tensorflow", "sklearn", "xgboost", "libsvm", "transformers", "lightgbm")
+
+
+def unavailable() -> UnavailableError | None:
+    """Return why Core ML cannot be converted to here."""
+    return missing(("torch", "coremltools"), "Converting to Core ML", "convert,coreml")
+
+
+def toolchain() -> dict[str, str]:
+    """Return the versions of the packages that shape a Core ML model."""
+    return versions("torch", "coremltools")
+
+
+def supports(recipe: Recipe) -> str | None:
+    """Return why Core ML cannot make a recipe, or None when it can."""
+    return None if recipe.activations in {"float32", "float16"} else "not a floating-point recipe"
+
+
+def warm_up() -> None:
+    """Import coremltools and the operators that it lacks."""
+    for name in _UNWANTED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    from edgekit.formats import _coreml_ops
+
+    _coreml_ops.register()
+
+
+def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:
+    """Write the program as an ``.mlpackage`` that needs at least the iOS of the option ``ios``."""
+    warm_up()
+    import coremltools as ct
+
+    precision = ct.precision.FLOAT16 if recipe.activations == "float16" else ct.precision.FLOAT32
+    model: coremltools.models.MLModel = ct.convert(
+        program.exported.run_decompositions({}),
+        outputs=[ct.TensorType(name=spec.name) for spec in program.signature.outputs],
+        minimum_deployment_target=getattr(ct.target, f"iOS{options['ios']}"),
+        compute_precision=precision,
+        skip_model_load=True,
+    )
+    signature = mapped(program.signature, _MAPPED)
+    _describe(model, program, signature)
+    model.save(str(destination))
+    return signature
+
+
+def summarize(path: Path) -> ModelSummary:
+    """Read what a Core ML model holds."""
+    from edgekit.wire import coreml
+
+    return coreml.summarize(path)
+
+
+def _describe(model: Any, program: Program, signature: Signature) -> None:
+    """Set the metadata and check that names and order came through."""
+    metadata = program.metadata
+    model.short_description = metadata.description or metadata.name
+    model.author, model.license, model.version = metadata.author, metadata.license, metadata.version
+    if metadata.labels:
+        model.user_defined_metadata["labels"] = "\n".join(metadata.labels)
+    model.user_defined_metadata["com.github.apple.coremltools.conversion_date"] = ""
+    description = model.get_spec().description
+    for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        found = [feature.name for feature in getattr(description, side)]
+        if found != [spec.name for spec in specs]:
+            raise ConversionError(
+                f"Core ML renamed the {side}s to {', '.join(found)}.",
+                f"Rename them in the model: {', '.join(s.name for s in specs)} cannot be kept.",
+            )

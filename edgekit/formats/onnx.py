@@ -1,0 +1,103 @@
+"""ONNX, through ``torch.onnx``.
+
+Element types stay as the source has them, int64 token inputs included.  Recipe ``fp16`` computes in
+float16 behind float32 inputs and outputs (`_onnx_fp16`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import UnavailableError
+from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.program import Program
+from edgekit.recipe import Recipe
+from edgekit.tensors import DType, Signature
+from edgekit.wire import ModelSummary
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+# The newest opset that ONNX Runtime 1.17 (early 2024) and the mobile builds made from it load.
+# Below it, GELU is left as arithmetic.
+DEFAULT_OPSET = 20
+
+SUFFIXES = (".onnx",)
+COST = 1
+MAX_BYTES = None  # above 2 GB the weights stand in a second file
+OPTIONS = (Option("opset", "ONNX operator set version.", DEFAULT_OPSET, tuple(range(18, 24))),)
+
+
+def unavailable() -> UnavailableError | None:
+    """Return why ONNX cannot be converted to here."""
+    return missing(("torch", "onnx", "onnx_ir", "onnxscript"), "Converting to ONNX", "convert,onnx")
+
+
+def toolchain() -> dict[str, str]:
+    """Return the versions of the packages that shape an ONNX file."""
+    return versions("torch", "onnx", "onnx-ir", "onnxscript")
+
+
+def supports(recipe: Recipe) -> str | None:
+    """Return why ONNX cannot make a recipe, or None when it can."""
+    return None if recipe.activations in {"float32", "float16"} else "not a floating-point recipe"
+
+
+def warm_up() -> None:
+    """Import torch's exporter and the operator library behind it."""
+    for module in (
+        "torch.onnx._internal.exporter._core",
+        "onnxscript.optimizer",
+        "onnxscript.function_libs.torch_lib.ops",
+    ):
+        importlib.import_module(module)
+
+
+def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:
+    """Write the program as an ONNX file."""
+    import torch
+    from onnxscript import optimizer
+
+    from edgekit.formats import _onnx_file, _onnx_fp16
+
+    exported = torch.onnx.export(
+        program.exported,
+        (),
+        dynamo=True,
+        verbose=False,
+        optimize=False,
+        opset_version=options["opset"],
+        input_names=[spec.name for spec in program.signature.inputs],
+        output_names=[spec.name for spec in program.signature.outputs],
+    )
+    assert exported is not None
+    model: onnx_ir.Model = exported.model
+    optimizer.optimize(model)
+    if recipe.activations == "float16":
+        _onnx_fp16.convert(model, options["opset"])
+    _describe(model, program)
+    _onnx_file.write(model, destination)
+    return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})
+
+
+def summarize(path: Path) -> ModelSummary:
+    """Read what an ONNX file holds."""
+    from edgekit.wire import onnx
+
+    return onnx.summarize(path)
+
+
+def _describe(model: onnx_ir.Model, program: Program) -> None:
+    """Set the metadata, and drop the exporter's notes: they name files on this machine."""
+    model.graph.name = program.metadata.name
+    model.doc_string = program.metadata.description
+    model.producer_name, model.producer_version = "edgekit", versions("edgekit")["edgekit"]
+    model.metadata_props.clear()
+    model.metadata_props.update(program.metadata.items())
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+    for value in model.graph.initializers.values():
+        value.metadata_props.clear()

@@ -1,0 +1,168 @@
+"""TFLite, through ``litert_torch`` (and ``ai_edge_quantizer`` for float16 weights).
+
+TFLite runtimes and delegates work in 32 bits: int64 and float64 tensors, token inputs among them,
+become int32 and float32, and the signature says so.  Recipe ``fp16`` stores weights as float16;
+accelerators then compute in float16, the CPU in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.blame import first_line
+from edgekit.errors import ConversionError, UnavailableError
+from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.program import Program
+from edgekit.recipe import Recipe
+from edgekit.tensors import DType, Signature, TensorSpec
+from edgekit.wire import ModelSummary
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+SUFFIXES = (".tflite",)
+COST = 3
+MAX_BYTES = 2**31 - 1  # offsets in a FlatBuffer are signed 32-bit numbers
+OPTIONS = (
+    Option(
+        "layout",
+        "Layout of rank-4 TFLite inputs: nchw as in PyTorch, or nhwc with channels last.",
+        "nchw",
+        ("nchw", "nhwc"),
+    ),
+)
+_NARROW = {
+    DType.INT64: DType.INT32,
+    DType.FLOAT64: DType.FLOAT32,
+    DType.BFLOAT16: DType.FLOAT32,
+}
+
+
+def unavailable() -> UnavailableError | None:
+    """Return why TFLite cannot be converted to here."""
+    return missing(
+        ("torch", "litert_torch", "ai_edge_quantizer"), "Converting to TFLite", "convert,tflite"
+    )
+
+
+def toolchain() -> dict[str, str]:
+    """Return the versions of the packages that shape a TFLite file."""
+    return versions("torch", "litert-torch", "litert-converter", "ai-edge-quantizer")
+
+
+def supports(recipe: Recipe) -> str | None:
+    """Return why TFLite cannot make a recipe, or None when it can."""
+    return None if recipe.activations in {"float32", "float16"} else "not a floating-point recipe"
+
+
+def warm_up() -> None:
+    """Import the converter."""
+    import litert_torch._convert.core  # noqa: F401 - imported for its time
+
+
+def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:
+    """Write the program as a TFLite file with the one signature ``serving_default``."""
+    from edgekit.formats import _tflite_file
+
+    signature = mapped(
+        program.signature,
+        _NARROW,
+        _channels_last if options["layout"] == "nhwc" else None,
+    )
+    exported = program.exported
+    if options["layout"] == "nhwc":
+        exported = _take_channels_last(exported, [s.name for s in signature.inputs if s.layout])
+    content = _convert(exported, signature)
+    if recipe.weights == "float16":
+        content = _store_weights_as_float16(content)
+    _tflite_file.write(content, signature, program.metadata, destination)
+    return signature
+
+
+def summarize(path: Path) -> ModelSummary:
+    """Read what a TFLite file holds."""
+    from edgekit.wire import tflite
+
+    return tflite.summarize(path)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The one signature, as the converter's own stages want it described."""
+
+    name: str
+    flat_arg_names: list[str]
+
+
+def _convert(exported: ExportedProgram, signature: Signature) -> bytes:
+    """Run the stages of ``litert_torch.convert`` on a program that is exported already."""
+    from litert_torch import fx_infra
+    from litert_torch._convert import core, litert_converter
+
+    fx_infra.silence_torch_logs()
+    exported = fx_infra.graph_utils.reset_from_node_meta(exported)
+    exported = fx_infra.safe_run_decompositions(
+        exported, fx_infra.decomp.pre_convert_decomp(), can_skip=False
+    )
+    exported = core._run_convert_passes(exported)  # noqa: SLF001 - convert() would export again
+    entry = _Entry("serving_default", [spec.name for spec in signature.inputs])
+    content: bytes = litert_converter.exported_programs_to_flatbuffer(
+        [exported], [entry]
+    ).to_bytes()
+    return content
+
+
+def _store_weights_as_float16(content: bytes) -> bytes:
+    from ai_edge_quantizer import qtyping, quantizer
+
+    half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    maker = quantizer.Quantizer(bytearray(content))
+    maker.update_quantization_recipe(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=half,
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+        algorithm_key="float_casting",
+    )
+    try:
+        return bytes(maker.quantize().quantized_model)
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(
+            f"The TFLite quantizer cannot store these weights as float16: {first_line(error)}",
+            "Use recipe fp32 for this format.",
+        ) from error
+
+
+# -- Channels last ---------------------------------------------------------------------------------
+
+
+def _channels_last(spec: TensorSpec) -> TensorSpec:
+    if len(spec.shape) != 4:
+        return spec
+    n, c, h, w = spec.shape
+    return replace(spec, shape=(n, h, w, c), layout="nhwc")
+
+
+def _take_channels_last(exported: ExportedProgram, names: Iterable[str]) -> ExportedProgram:
+    """Let the inputs `names` come as NHWC, and put the transposition to NCHW behind each."""
+    import torch
+
+    nodes = {node.name: node for node in exported.graph.find_nodes(op="placeholder")}
+    for name in names:
+        node = nodes[name]
+        value: Any = node.meta["val"]
+        with exported.graph.inserting_after(node):
+            nchw = exported.graph.call_function(
+                torch.ops.aten.permute.default, (node, [0, 3, 1, 2])
+            )
+        nchw.meta = dict(node.meta)
+        node.replace_all_uses_with(nchw, delete_user_cb=lambda user, new=nchw: user is not new)
+        node.meta = {**node.meta, "val": value.permute(0, 2, 3, 1).contiguous()}
+    exported.graph_module.recompile()
+    return exported

@@ -1,0 +1,48 @@
+"""The identity of an artifact, which is a file or (``.mlpackage``) a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgekit.errors import ArtifactError
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, or of a folder's listing, in hexadecimal.
+
+    A folder's listing has one line ``relative/path NUL sha256 LF`` per file, sorted by path, so it
+    does not depend on times, modes or the order on disk.
+
+    Raises:
+        ArtifactError: the path is missing or cannot be read.
+    """
+    if not path.is_dir():
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}.") from None
+    listing = hashlib.sha256()
+    for name, file_path in sorted(
+        (file.relative_to(path).as_posix(), file) for file in _files(path)
+    ):
+        listing.update(f"{name}\0{sha256_of(file_path)}\n".encode())
+    return listing.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder.
+
+    Raises:
+        ArtifactError: the path is missing.
+    """
+    try:
+        return sum(file.stat().st_size for file in (_files(path) if path.is_dir() else [path]))
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (file for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,115 @@
+"""What a conversion's workers run: `export_to` once, then `build` once per format.
+
+Requests and answers are plain data, since they cross a process boundary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekit import program as programs
+from edgekit import registry, worker
+from edgekit.artifact import measured
+from edgekit.dependencies import recorded
+from edgekit.exporting import export
+from edgekit.inputs import InputSpec, read_samples
+from edgekit.program import Program
+from edgekit.recipe import load_recipe
+from edgekit.source import Source, load_source
+from edgekit.verification import verify_file
+
+
+def warm_up() -> None:
+    """Import what `export_to` needs."""
+    importlib.import_module("torch.export")
+
+
+def toolchain() -> dict[str, str]:
+    """Return the versions of what shapes an exported program, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "safetensors", "numpy", "transformers"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def export_to(
+    folder: str,
+    source: str,
+    weights: str | None,
+    inputs: list[str],
+    input_data: str | None,
+    metadata: dict[str, Any],
+) -> dict[str, Any]:
+    """Load, export and save a source; return its description and the files that were read."""
+    worker.stage("loading the model")
+    with recorded() as files:
+        loaded = load_source(source, weights=Path(weights) if weights else None)
+    described = save(
+        loaded,
+        Path(folder),
+        inputs=inputs,
+        input_data=Path(input_data) if input_data else None,
+        metadata=metadata,
+    )
+    read = {*files, *([Path(input_data)] if input_data else [])}
+    return {"program": described, "files": sorted(str(path.absolute()) for path in read)}
+
+
+def save(
+    source: Source,
+    folder: Path,
+    *,
+    inputs: Sequence[str] = (),
+    input_data: Path | None = None,
+    metadata: dict[str, Any] | None = None,
+    dynamic: Any = None,
+) -> dict[str, Any]:
+    """Export a loaded source, save the program to `folder` and return its description."""
+    worker.stage("exporting the model")
+    given = {key: value for key, value in (metadata or {}).items() if value}
+    if isinstance(source.module, Program):
+        made = source.module
+    else:
+        specs = tuple(map(InputSpec.parse, inputs))
+        samples = None if input_data is None else read_samples(input_data)
+        made = export(source, inputs=specs, dynamic=dynamic, samples=samples)
+    worker.stage("saving the program")
+    return replace(made, metadata=replace(made.metadata, **given)).save(folder).describe()
+
+
+def build(
+    folder: str, format_name: str, recipe: str, options: dict[str, Any], draft: str
+) -> dict[str, Any]:
+    """Lower a saved program to one format, verify the result, return the artifact's record."""
+    module = registry.load("formats", format_name)
+    chosen = load_recipe(recipe)
+    worker.stage("opening the program")
+    loaded = programs.load(Path(folder))
+    samples, references = loaded.samples, loaded.references
+    worker.stage("converting")
+    signature = module.lower(loaded, chosen, options, Path(draft))
+    origin, identity = loaded.origin, loaded.sha256
+    del loaded  # its weights; the runtime is about to load its own
+    worker.stage("verifying")
+    verdict = verify_file(
+        Path(draft), format_name, signature, samples, references, chosen.tolerance
+    )
+    return {
+        "format": format_name,
+        "recipe": chosen.name,
+        "signature": signature.to_json(),
+        "program_sha256": identity,
+        "origin": origin,
+        "options": options,
+        "toolchain": module.toolchain(),
+        "verification": verdict.to_json(),
+        **measured(Path(draft)),
+    }

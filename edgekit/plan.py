@@ -1,0 +1,163 @@
+"""What a conversion will do, resolved and checked before anything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit import formats as format_plugins
+from edgekit import registry
+from edgekit.errors import UsageError
+from edgekit.inputs import InputSpec
+from edgekit.recipe import Recipe, load_recipe
+from edgekit.source import Metadata, Source
+
+SCHEMA_VERSION = 1
+ALL_FORMATS = ("onnx", "tflite", "coreml")
+TIMEOUT = 3600.0  # seconds, per format
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a conversion, resolved and checked; nothing has run yet."""
+
+    source: str | Source
+    formats: tuple[str, ...]
+    recipe: Recipe
+    output_dir: Path
+    name: str | None = None
+    weights: Path | None = None
+    inputs: tuple[str, ...] = ()
+    input_data: Path | None = None
+    dynamic: Mapping[str, Any] | None = None
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    jobs: int = 2
+    timeout: float = TIMEOUT
+    isolate: bool = True
+    use_cache: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, for ``--dry-run``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.source if isinstance(self.source, str) else self.source.origin,
+            "formats": {name: self.options[name] for name in self.formats},
+            "recipe": self.recipe.name,
+            "output_dir": str(self.output_dir),
+            "name": self.name,
+            "weights": str(self.weights) if self.weights else None,
+            "inputs": list(self.inputs),
+            "input_data": str(self.input_data) if self.input_data else None,
+            "jobs": self.jobs,
+            "timeout_s": self.timeout,
+            "cache": self.use_cache,
+        }
+
+
+def plan(
+    source: Any,
+    *,
+    example_inputs: Any = None,
+    formats: Iterable[str] = ALL_FORMATS,
+    recipe: str | Recipe = "fp32",
+    calibration: Any = None,
+    output_dir: str | Path = "out",
+    name: str | None = None,
+    dynamic_shapes: Mapping[str, Any] | None = None,
+    isolate: bool = True,
+    jobs: int | None = None,
+    weights: str | Path | None = None,
+    inputs: Sequence[str] = (),
+    input_data: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    timeout: float = TIMEOUT,
+    use_cache: bool = True,
+) -> Plan:
+    """Resolve and check the arguments of a conversion without running anything.
+
+    Args:
+        source: A source string (see `edgekit.source`), an ``nn.Module`` or a `Program`.
+        example_inputs: Arguments of one call of a module: a tuple, or a dict by argument name.
+        formats: Names of the formats to convert to.
+        recipe: Name or alias of a recipe, or a Recipe.
+        calibration: Data for recipes that calibrate; none of this version's do.
+        output_dir: Folder for the artifacts; made when it does not exist.
+        name: Stem of the artifacts' file names; None for the source's own name.
+        dynamic_shapes: Dynamic dimensions of a module's inputs, as ``torch.export`` takes them: by
+            input name, then by axis; a pair (min, max) will do for a dimension.
+        isolate: Whether the conversions run in processes of their own.
+        jobs: How many processes run at once; None for the number of processors.
+        weights: Trained weights to load into the module of a source string.
+        inputs: Shapes of the inputs, as ``--input`` takes them.
+        input_data: An ``.npz`` file, or a folder of them, to verify on.
+        options: Options of single formats, e.g. ``{"opset": 20, "ios": 17}``.
+        metadata: Fields of `edgekit.source.Metadata` that overrule the source's.
+        timeout: Seconds that each process may take.
+        use_cache: Whether finished conversions are taken from, and put into, the cache.
+
+    Raises:
+        UsageError: a name is unknown, or the arguments contradict each other.
+    """
+    chosen = load_recipe(recipe)
+    if calibration is not None:
+        raise UsageError(
+            f"Recipe {chosen.name} takes no calibration data.", "Leave calibration out."
+        )
+    known = registry.names("formats")
+    wanted = tuple(dict.fromkeys(registry.match(each, known, "format") for each in formats))
+    if not wanted:
+        raise UsageError("No format is asked for.", f"Known: {', '.join(known)}.")
+    for text in inputs:
+        InputSpec.parse(text)
+    if isinstance(source, str):
+        if example_inputs is not None or dynamic_shapes is not None:
+            raise UsageError(
+                "example_inputs and dynamic_shapes go with a module, not with a source string.",
+                'Use inputs=["x:1..8,3,224,224"], or define example_inputs() in the source.',
+            )
+    else:
+        source = in_memory(source, example_inputs, name)
+    return Plan(
+        source,
+        wanted,
+        chosen,
+        Path(output_dir),
+        name,
+        Path(weights) if weights is not None else None,
+        tuple(inputs),
+        Path(input_data) if input_data is not None else None,
+        dynamic_shapes,
+        _options(wanted, options or {}),
+        dict(metadata or {}),
+        max(1, jobs or os.cpu_count() or 1),
+        timeout,
+        isolate,
+        use_cache,
+    )
+
+
+def in_memory(module: Any, examples: Any, name: str | None) -> Source:
+    """Return a module or a `Program` in memory as a source."""
+    if isinstance(examples, list):
+        examples = tuple(examples)
+    elif examples is not None and not isinstance(examples, (tuple, dict)):
+        examples = (examples,)
+    title = name or type(getattr(module, "exported", module)).__name__.lower()
+    return Source(module, examples, Metadata(name=title), f"memory:{type(module).__name__}")
+
+
+def _options(wanted: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    chosen = {name: format_plugins.options_for(name, given) for name in wanted}
+    unknown = set(given) - {key for options in chosen.values() for key in options}
+    stray = sorted(key for key in unknown if given[key] is not None)
+    if stray:
+        raise UsageError(
+            f"Option {stray[0]!r} belongs to none of the formats {', '.join(wanted)}.",
+            "Leave it out, or ask for the format that has it.",
+        )
+    return chosen

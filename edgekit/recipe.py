@@ -1,0 +1,111 @@
+"""Recipes: what precision an artifact is made in, and how close to the source it must stay.
+
+A recipe is one TOML file in ``edgekit/recipes``; its name is its file's name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgekit import registry
+from edgekit.errors import UsageError
+
+FOLDER = Path(__file__).parent / "recipes"
+
+# Names that the field uses and that this version does not make yet.
+_PLANNED = (
+    "dynamic_wi8_afp32",
+    "weight_only_wi8_afp32",
+    "weight_only_wi4_afp32",
+    "static_wi8_ai8",
+    "static_wi8_ai16",
+)
+_PLANNED_ALIASES = {
+    "int8": "static_wi8_ai8",
+    "w8a8": "static_wi8_ai8",
+    "w8a16": "static_wi8_ai16",
+    "int4": "weight_only_wi4_afp32",
+    "w8a32": "dynamic_wi8_afp32",
+}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an artifact's outputs may be from the source model's, per output and sample.
+
+    Attributes:
+        sqnr_db: Lowest signal-to-error power ratio, in dB.
+        cosine: Lowest cosine similarity.
+        max_abs_of_peak: Highest absolute error, as a share of the reference's largest magnitude.
+        integer_agreement: Lowest share of equal elements of an integer or boolean output.
+    """
+
+    sqnr_db: float
+    cosine: float
+    max_abs_of_peak: float
+    integer_agreement: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One precision recipe.
+
+    Attributes:
+        name: As in the file name, e.g. ``fp16``.
+        description: One sentence for people.
+        aliases: Other names for it.
+        weights: Element type that weights are stored in.
+        activations: Element type that the artifact computes in.
+        tolerance: Bounds that verification holds the artifact to.
+    """
+
+    name: str
+    description: str
+    aliases: tuple[str, ...]
+    weights: str
+    activations: str
+    tolerance: Tolerance
+
+    def bytes_for(self, parameters: int) -> int:
+        """Return how many bytes that many weights take in this recipe."""
+        return parameters * {"float32": 4, "float16": 2}[self.weights]
+
+
+@cache
+def recipes() -> dict[str, Recipe]:
+    """Return all recipes by name."""
+    return {path.stem: _read(path) for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def load_recipe(name: str | Recipe) -> Recipe:
+    """Return the recipe that `name` means: its name or an alias, case and hyphens ignored.
+
+    Raises:
+        UsageError: no such recipe, or one that this version does not make yet.
+    """
+    if isinstance(name, Recipe):
+        return name
+    by_alias = {alias: recipe.name for recipe in recipes().values() for alias in recipe.aliases}
+    known = {name: name for name in (*recipes(), *_PLANNED)} | by_alias | _PLANNED_ALIASES
+    found = known[registry.match(name, known, "recipe")]
+    if found in _PLANNED:
+        raise UsageError(
+            f"Recipe {found!r} is not made by this version of edgekit: quantization is to come.",
+            f"Available now: {', '.join(recipes())}.",
+        )
+    return recipes()[found]
+
+
+def _read(path: Path) -> Recipe:
+    data: dict[str, Any] = tomllib.loads(path.read_text())
+    tolerance = data.pop("tolerance", {})
+    for cls, table in ((Recipe, {**data, "name": "", "tolerance": ""}), (Tolerance, tolerance)):
+        wrong = {field.name for field in fields(cls)} ^ set(table)
+        if wrong:
+            raise UsageError(f"{path}: unknown or missing key {', '.join(sorted(wrong))}.")
+    data["aliases"] = tuple(data["aliases"])
+    return Recipe(name=path.stem, tolerance=Tolerance(**tolerance), **data)

@@ -1,0 +1,88 @@
+"""What a conversion reports: a table of artifacts on stdout, reasons on stderr, an exit code."""
+
+from __future__ import annotations
+
+import traceback
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgekit.conversion import ConvertReport, FormatResult
+from edgekit.errors import EdgekitError, VerdictError
+from edgekit.reports import decibels, seconds, size
+from edgekit.verification import FAILED, NOT_RUN
+
+_COLOURS = {"passed": "green", "failed": "red", "not_run": "yellow"}
+
+
+def show(report: ConvertReport, console: Console) -> None:
+    """Print one row per format."""
+    table = Table(box=None, pad_edge=False)
+    for title in (
+        "format",
+        "status",
+        "size",
+        "SQNR",
+        "max abs error",
+        "checked in",
+        "time",
+        "file",
+    ):
+        table.add_column(title, justify="right" if title in ("size", "time") else "left")
+    for result in report.results:
+        verdict, made = result.verification, result.artifact
+        worst = verdict.max_abs if verdict else None
+        table.add_row(
+            result.format,
+            f"[{_COLOURS[result.status]}]{result.status.replace('_', ' ')}[/]",
+            size(made.size_bytes) if made else "-",
+            decibels(verdict.sqnr_db if verdict else None),
+            "-" if worst is None else f"{worst:.2g}",
+            (verdict.runtime if verdict else "") or "-",
+            "cached" if result.cached else seconds(result.seconds),
+            escape(str(made.path if made else result.rejected or "-")),
+        )
+    console.print(table)
+
+
+def explain(report: ConvertReport, console: Console, *, verbose: bool) -> None:
+    """Say why what did not pass did not; in `verbose`, also what each process took."""
+    for result in report.results:
+        for line in _explanation(result):
+            console.print(line, markup=False, soft_wrap=True)
+        if verbose and result.error is not None:
+            console.print("".join(traceback.format_exception(result.error)), markup=False)
+        if verbose and result.peak_rss_bytes:
+            console.print(f"{result.format}: peak memory {size(result.peak_rss_bytes)}")
+
+
+def _explanation(result: FormatResult) -> list[str]:
+    verdict = result.verification
+    lines = []
+    if result.error is not None:
+        lines.append(f"{result.format}: {result.error.message}")
+        if result.error.hint:
+            lines.append(f"  hint: {result.error.hint}")
+    elif verdict is not None and verdict.status == FAILED:
+        lines.append(f"{result.format}: verification failed: {verdict.reason}")
+        lines.append(f"  The artifact was put aside as {result.rejected}.")
+    elif verdict is not None and verdict.status == NOT_RUN:
+        lines.append(f"{result.format}: converted, not verified: {verdict.reason}")
+    if verdict is not None:
+        if verdict.note:
+            lines.append(f"{result.format}: {verdict.note}")
+        lines += [
+            f"{result.format}: {check.name}: {note}"
+            for check in verdict.outputs
+            for note in check.notes
+        ]
+    return lines
+
+
+def exit_code(report: ConvertReport, *, require_verified: bool) -> int:
+    """Return 1 when a conversion failed, 3 when a verdict did, else 0."""
+    if any(result.error is not None for result in report.results):
+        return EdgekitError.exit_code
+    bad = {FAILED, NOT_RUN} if require_verified else {FAILED}
+    return VerdictError.exit_code if any(r.status in bad for r in report.results) else 0

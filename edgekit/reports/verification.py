@@ -1,0 +1,52 @@
+"""What `edgekit verify` shows: one row per output, and the verdict as the exit code."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgekit.errors import VerdictError
+from edgekit.reports import decibels
+from edgekit.verification import FAILED, NOT_RUN, Verification
+
+
+def show(verdict: Verification, console: Console) -> None:
+    """Print the verdict and one row per output."""
+    said = verdict.status.replace("_", " ")
+    where = f" in {verdict.runtime} on {verdict.samples} samples" if verdict.samples else ""
+    console.print(f"{said}{where}", markup=False)
+    if not verdict.outputs:
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("output", "type", "shape", "SQNR", "cosine", "max abs error", "same argmax"):
+        table.add_column(title)
+    for check in verdict.outputs:
+        agreement = check.argmax_agreement
+        table.add_row(
+            escape(check.name),
+            check.dtype,
+            escape(str(list(check.shape))),
+            decibels(check.sqnr_db),
+            f"{check.cosine:.8f}",
+            f"{check.max_abs:.2g}",
+            "-" if agreement is None else f"{agreement:.2%}",
+        )
+    console.print(table)
+
+
+def explain(verdict: Verification, console: Console) -> None:
+    """Say why it failed or did not run, and what weakens a pass."""
+    if verdict.reason:
+        console.print(verdict.reason, markup=False, soft_wrap=True)
+    if verdict.note:
+        console.print(verdict.note, markup=False, soft_wrap=True)
+    for check in verdict.outputs:
+        for note in check.notes:
+            console.print(f"{check.name}: {note}", markup=False, soft_wrap=True)
+
+
+def exit_code(verdict: Verification, *, require_verified: bool) -> int:
+    """Return 3 when the artifact failed, or was to be run and was not, else 0."""
+    bad = {FAILED, NOT_RUN} if require_verified else {FAILED}
+    return VerdictError.exit_code if verdict.status in bad else 0

@@ -1,0 +1,279 @@
+"""Run one function in a process of its own, so that whatever it does stays there.
+
+The vendors' converters crash, hang, fill memory and talk.  A worker is a fresh interpreter whose
+output goes to a log file and whose answer comes back as JSON.  It may be started early to import
+its heavy libraries while the parent still prepares the request::
+
+    worker = start(log, warm_up="edgekit.formats.onnx:warm_up")
+    ...
+    outcome = call(worker, "edgekit.convert:build", {"program": "..."}, timeout=600)
+
+The parent writes the request to the worker's standard input and keeps that pipe open: when the
+parent dies, however it dies, the pipe closes and the worker ends itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from edgekit.errors import ConversionError, EdgekitError
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A started process: where it talks to, and where it answers."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    reply: Path
+    stage: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker brought back: the value, its peak resident memory and its wall time."""
+
+    value: Any
+    peak_rss_bytes: int
+    seconds: float
+
+
+def start(log: Path, *, warm_up: str | None = None) -> Worker:
+    """Start a worker that logs to `log` and calls `warm_up` ("module:function") while it waits."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    reply, stage = log.with_suffix(".reply"), log.with_suffix(".stage")
+    for stale in (reply, stage):
+        stale.unlink(missing_ok=True)
+    with log.open("wb") as sink:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
+            [sys.executable, "-m", "edgekit.worker", str(reply), str(stage), warm_up or ""],
+            stdin=subprocess.PIPE,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
+            env=_environment(),
+        )
+    return Worker(process, log, reply, stage)
+
+
+def call(
+    worker: Worker,
+    function: str,
+    request: dict[str, Any],
+    *,
+    timeout: float,
+    on_stage: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Send the one request that a worker takes, wait, and return its outcome.
+
+    `on_stage` is told what the worker does now, whenever that changes.
+
+    Raises:
+        EdgekitError: the very error that the function raised, or a ConversionError that says how
+            the process ended (crash, signal, memory, `timeout` seconds gone) and where its log is.
+    """
+    started = time.monotonic()
+    message = json.dumps({"function": function, "request": request}).encode() + b"\n"
+    pipe = worker.process.stdin
+    assert pipe is not None
+    with contextlib.suppress(BrokenPipeError):  # it died early; its exit code says why
+        pipe.write(message)
+        pipe.flush()
+    try:
+        if not _wait(worker, started + timeout, on_stage):
+            raise ConversionError(
+                f"{_doing(worker)} did not finish within {timeout:g} s and was stopped.",
+                f"Allow more with --timeout; the converter's own words are in {worker.log}.",
+            )
+    finally:
+        stop(worker)
+    answer = _read_json(worker.reply)
+    if answer is None:
+        raise _death(worker)
+    if "error" in answer:
+        raise EdgekitError.from_json(answer["error"])
+    return Outcome(answer["value"], answer["peak_rss_bytes"], time.monotonic() - started)
+
+
+def _wait(worker: Worker, deadline: float, on_stage: Callable[[str], None] | None) -> bool:
+    """Wait for the process to end; return whether it did before the deadline."""
+    said = ""
+    while time.monotonic() < deadline:
+        now = current_stage(worker) if on_stage is not None else ""
+        if on_stage is not None and now != said:
+            on_stage(now)
+            said = now
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(min(_POLL, max(0.0, deadline - time.monotonic())))
+            return True
+    return False
+
+
+def stop(worker: Worker) -> None:
+    """End a worker and everything that it started; harmless when it has ended."""
+    with contextlib.suppress(OSError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    worker.process.kill()
+    worker.process.wait()
+    if worker.process.stdin is not None:
+        with contextlib.suppress(OSError):
+            worker.process.stdin.close()
+
+
+def stage(name: str) -> None:
+    """Say, from inside a worker, what it does now; outside of one this does nothing."""
+    if _stage_file is not None:
+        _stage_file.write_text(name)
+
+
+def current_stage(worker: Worker) -> str:
+    """Return what the worker last said that it does."""
+    try:
+        return worker.stage.read_text()
+    except OSError:
+        return ""
+
+
+def in_process(function: str, request: dict[str, Any]) -> Outcome:
+    """Call the same function right here: for debuggers, and for callers without isolation."""
+    started = time.monotonic()
+    value = _resolve(function)(**request)
+    return Outcome(value, peak_rss_bytes(), time.monotonic() - started)
+
+
+def peak_rss_bytes() -> int:
+    """Return this process's highest resident memory so far; 0 where the system does not say."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(found[1]) * 1024 if found else 0
+    with contextlib.suppress(ImportError):
+        import resource
+
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # bytes on macOS
+    return 0
+
+
+def last_words(log: Path, limit: int = 300) -> str:
+    """Return the last line of a log that says something, cut to `limit` characters."""
+    try:
+        lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()
+    except OSError:
+        return ""
+    useful = (line.strip() for line in reversed(lines))
+    return next((line[:limit] for line in useful if _NOISE.search(line) is None and line), "")
+
+
+_NOISE = re.compile(
+    r"^\W*$|it/s\]|passes/s|^File \"|^\s*\^+|^\*\*\*|Warning: |^\s+\S|^#\d+ |^Extension modules"
+)
+_POLL = 0.2  # seconds
+_stage_file: Path | None = None
+
+
+def _environment() -> dict[str, str]:
+    quiet = {
+        "PYTHONFAULTHANDLER": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TQDM_DISABLE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    return {**quiet, **os.environ, "PYTHONSAFEPATH": "1"}
+
+
+def _doing(worker: Worker) -> str:
+    return (current_stage(worker) or "the worker").capitalize()
+
+
+def _death(worker: Worker) -> ConversionError:
+    code = worker.process.returncode
+    if code == -signal.SIGKILL:
+        how = "was killed, most likely for want of memory"
+    elif code < 0:
+        how = f"crashed ({signal.Signals(-code).name})"
+    else:
+        how = f"ended without an answer (exit code {code})"
+    said = last_words(worker.log)
+    return ConversionError(
+        f"{_doing(worker)} {how}{f'; its last words: {said}' if said and code > 0 else ''}.",
+        f"The converter's own words are in {worker.log}.",
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _resolve(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _serve(reply: Path, warm_up: str) -> None:
+    """Warm up, take one request from standard input, answer it in the file `reply`."""
+    if warm_up:
+        with contextlib.suppress(ImportError):  # the call itself will say what is missing
+            _resolve(warm_up)()
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    threading.Thread(target=_end_with_parent, args=(sys.stdin.buffer,), daemon=True).start()
+    message = json.loads(line)
+    answer = _answer(message["function"], message["request"])
+    draft = reply.with_suffix(".draft")
+    draft.write_text(json.dumps(answer))
+    draft.replace(reply)
+
+
+def _answer(function: str, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        outcome = in_process(function, request)
+    except EdgekitError as error:
+        traceback.print_exc()
+        return {"error": error.to_json()}
+    except MemoryError:
+        traceback.print_exc()
+        return {"error": ConversionError("Memory ran out.", "Close other programs.").to_json()}
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        traceback.print_exc()
+        full = error.filename or "the output or cache folder"
+        return {"error": ConversionError(f"No space is left on the device of {full}.").to_json()}
+    return {"value": outcome.value, "peak_rss_bytes": outcome.peak_rss_bytes}
+
+
+def _end_with_parent(pipe: IO[bytes]) -> None:
+    pipe.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    # As "__main__" this file is a second copy of the module: hand the stage file to the first.
+    import edgekit.worker as _module
+
+    _module._stage_file = Path(sys.argv[2])  # noqa: SLF001
+    _module._serve(Path(sys.argv[1]), sys.argv[3])  # noqa: SLF001
+    sys.stdout.flush()
+    os._exit(0)  # vendors' destructors have nothing to add, and some of them crash
