@@ -48,7 +48,7 @@ def audit(
     crew: list[worker.Worker] = []
     try:
         _export(folder, crew, source, example_inputs, inputs, weights, input_data, timeout)
-        crew.append(worker.start(cache.log_file("verify")))
+        crew.append(worker.start(cache.log_file("verify"), temporary=folder))
         request = {
             "folder": str(folder),
             "path": str(path.absolute()),
@@ -62,7 +62,7 @@ def audit(
         for each in crew:
             worker.stop(each)
         shutil.rmtree(folder, ignore_errors=True)
-    crew[-1].log.unlink(missing_ok=True)
+    worker.discard(crew[-1])
     return Verification.from_json(outcome.value)
 
 
@@ -118,6 +118,6 @@ def _export(
         "input_data": data,
         "metadata": {},
     }
-    crew.append(worker.start(cache.log_file("export")))
+    crew.append(worker.start(cache.log_file("export"), temporary=folder))
     worker.call(crew[0], "edgekit.lowering:export_to", request, timeout=timeout)
-    crew[0].log.unlink(missing_ok=True)
+    worker.discard(crew[0])

@@ -166,6 +166,7 @@ class _Bench:
     plan: Plan
     progress: Progress
     program: Path  # folder of the exported program
+    temporary: Path  # folder for the workers' temporary files
     drafts: Path  # beside the final files, so that delivering is a rename
     workers: dict[str, Worker] = field(default_factory=dict)
 
@@ -177,7 +178,7 @@ def _bench(plan: Plan, progress: Progress) -> Iterator[_Bench]:
         plan.output_dir.mkdir(parents=True, exist_ok=True)
         drafts = Path(tempfile.mkdtemp(dir=plan.output_dir, prefix=".edgekit-"))
         work = cache.working_folder()
-        bench = _Bench(plan, progress, work, drafts)
+        bench = _Bench(plan, progress, work / "program", work, drafts)
         try:
             yield bench
         finally:
@@ -198,7 +199,7 @@ def _call(bench: _Bench, who: str, function: str, request: dict[str, Any]) -> wo
         return worker.in_process(name, request)
     crew = bench.workers
     if who not in crew:
-        crew[who] = _start(who)
+        crew[who] = _start(bench, who)
     outcome = worker.call(
         crew[who],
         name,
@@ -206,13 +207,13 @@ def _call(bench: _Bench, who: str, function: str, request: dict[str, Any]) -> wo
         timeout=bench.plan.timeout,
         on_stage=lambda stage: bench.progress(who, stage),
     )
-    crew[who].log.unlink(missing_ok=True)  # a log is kept for what failed
+    worker.discard(crew[who])  # only what failed leaves a log
     return outcome
 
 
-def _start(who: str) -> Worker:
+def _start(bench: _Bench, who: str) -> Worker:
     module = "edgekit.lowering" if who == "export" else registry.load("formats", who).__name__
-    return worker.start(cache.log_file(who), warm_up=f"{module}:warm_up")
+    return worker.start(cache.log_file(who), warm_up=f"{module}:warm_up", temporary=bench.temporary)
 
 
 def _start_early(bench: _Bench, formats: list[str]) -> None:
@@ -221,10 +222,10 @@ def _start_early(bench: _Bench, formats: list[str]) -> None:
     if not plan.isolate:
         return
     if isinstance(plan.source, str):
-        bench.workers["export"] = _start("export")
+        bench.workers["export"] = _start(bench, "export")
     for name in _longest_first(formats)[: plan.jobs - 1]:
         if registry.load("formats", name).unavailable() is None:
-            bench.workers[name] = _start(name)
+            bench.workers[name] = _start(bench, name)
 
 
 def _longest_first(formats: list[str]) -> list[str]:

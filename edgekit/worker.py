@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from edgekit.blame import first_line
 from edgekit.errors import ConversionError, EdgekitError
 
 
@@ -53,8 +54,15 @@ class Outcome:
     seconds: float
 
 
-def start(log: Path, *, warm_up: str | None = None) -> Worker:
-    """Start a worker that logs to `log` and calls `warm_up` ("module:function") while it waits."""
+def start(log: Path, *, warm_up: str | None = None, temporary: Path | None = None) -> Worker:
+    """Start a worker.
+
+    Args:
+        log: Where everything that it prints goes.
+        warm_up: A function ("module:function") that it calls while it waits for its request.
+        temporary: Folder for its temporary files, which the caller removes: a process that crashes
+            does not.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     reply, stage = log.with_suffix(".reply"), log.with_suffix(".stage")
     for stale in (reply, stage):
@@ -66,7 +74,7 @@ def start(log: Path, *, warm_up: str | None = None) -> Worker:
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
-            env=_environment(),
+            env=_environment(temporary),
         )
     return Worker(process, log, reply, stage)
 
@@ -122,6 +130,12 @@ def _wait(worker: Worker, deadline: float, on_stage: Callable[[str], None] | Non
             worker.process.wait(min(_POLL, max(0.0, deadline - time.monotonic())))
             return True
     return False
+
+
+def discard(worker: Worker) -> None:
+    """Remove what a worker wrote about itself, once nobody needs its log."""
+    for path in (worker.log, worker.reply, worker.stage):
+        path.unlink(missing_ok=True)
 
 
 def stop(worker: Worker) -> None:
@@ -185,7 +199,7 @@ _POLL = 0.2  # seconds
 _stage_file: Path | None = None
 
 
-def _environment() -> dict[str, str]:
+def _environment(temporary: Path | None) -> dict[str, str]:
     quiet = {
         "PYTHONFAULTHANDLER": "1",
         "ORT_DISABLE_TELEMETRY": "1",
@@ -194,7 +208,8 @@ def _environment() -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    return {**quiet, **os.environ, "PYTHONSAFEPATH": "1"}
+    place = {"TMPDIR": str(temporary)} if temporary is not None else {}
+    return {**quiet, **os.environ, "PYTHONSAFEPATH": "1", **place}
 
 
 def _doing(worker: Worker) -> str:
@@ -240,13 +255,13 @@ def _serve(reply: Path, warm_up: str) -> None:
         return
     threading.Thread(target=_end_with_parent, args=(sys.stdin.buffer,), daemon=True).start()
     message = json.loads(line)
-    answer = _answer(message["function"], message["request"])
+    answer = _answer(message["function"], message["request"], reply.with_suffix(".log"))
     draft = reply.with_suffix(".draft")
     draft.write_text(json.dumps(answer))
     draft.replace(reply)
 
 
-def _answer(function: str, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(function: str, request: dict[str, Any], log: Path) -> dict[str, Any]:
     try:
         outcome = in_process(function, request)
     except EdgekitError as error:
@@ -255,13 +270,24 @@ def _answer(function: str, request: dict[str, Any]) -> dict[str, Any]:
     except MemoryError:
         traceback.print_exc()
         return {"error": ConversionError("Memory ran out.", "Close other programs.").to_json()}
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
+    except Exception as error:  # noqa: BLE001 - the door of the process: the parent must hear of it
         traceback.print_exc()
-        full = error.filename or "the output or cache folder"
-        return {"error": ConversionError(f"No space is left on the device of {full}.").to_json()}
+        return {"error": _foreign(error, log).to_json()}
     return {"value": outcome.value, "peak_rss_bytes": outcome.peak_rss_bytes}
+
+
+def _foreign(error: Exception, log: Path) -> ConversionError:
+    """Say in one sentence what an exception that is not ours means."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" where {error.filename} was to be written" if error.filename else ""
+        return ConversionError(
+            f"The disk is full{where}.", "Make room, or choose another folder with -o."
+        )
+    doing = _stage_file.read_text() if _stage_file is not None else ""
+    return ConversionError(
+        f"{doing.capitalize() or 'It'} failed: {type(error).__name__}: {first_line(error)}",
+        f"The whole story is in {log}.",
+    )
 
 
 def _end_with_parent(pipe: IO[bytes]) -> None:
@@ -274,6 +300,12 @@ if __name__ == "__main__":
     import edgekit.worker as _module
 
     _module._stage_file = Path(sys.argv[2])  # noqa: SLF001
-    _module._serve(Path(sys.argv[1]), sys.argv[3])  # noqa: SLF001
+    code = 1
+    try:
+        _module._serve(Path(sys.argv[1]), sys.argv[3])  # noqa: SLF001
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, it belongs into the log
+        traceback.print_exc()
     sys.stdout.flush()
-    os._exit(0)  # vendors' destructors have nothing to add, and some of them crash
+    sys.stderr.flush()
+    os._exit(code)  # vendors' destructors have nothing to add, and some of them crash

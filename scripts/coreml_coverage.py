@@ -18,7 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from edgekit.mil import kernels  # noqa: E402 - the path comes first
-from edgekit.mil.interpreter import Frame, Interpreter, Step  # noqa: E402
+from edgekit.mil.code import Step  # noqa: E402
+from edgekit.mil.interpreter import Frame, Interpreter  # noqa: E402
 from tests.mil import harness  # noqa: E402
 
 INTERPRETER = {"const"}  # computed by the interpreter itself

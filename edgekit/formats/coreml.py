@@ -85,6 +85,8 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     )
     signature = mapped(program.signature, _MAPPED)
     _describe(model, program, signature)
+    # save() would add a mapping of debug handles for another product, and fails to on loops.
+    model._mil_program = None  # noqa: SLF001
     model.save(str(destination))
     return signature
 
@@ -103,7 +105,8 @@ def _describe(model: Any, program: Program, signature: Signature) -> None:
     model.author, model.license, model.version = metadata.author, metadata.license, metadata.version
     if metadata.labels:
         model.user_defined_metadata["labels"] = "\n".join(metadata.labels)
-    model.user_defined_metadata["com.github.apple.coremltools.conversion_date"] = ""
+    # Equal inputs give equal files, whatever the day.
+    model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
     description = model.get_spec().description
     for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
         found = [feature.name for feature in getattr(description, side)]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, inference_mode
 
-from edgekit.mil.interpreter import Interpreter, RunValue, Step
+from edgekit.mil.code import RunValue, Step
+from edgekit.mil.interpreter import Interpreter
 from edgekit.wire.mlprogram import Program
 
 

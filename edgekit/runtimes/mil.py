@@ -21,23 +21,16 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgekit.errors import ArtifactError, UnavailableError, UsageError
+from edgekit.errors import UnavailableError, UsageError
 from edgekit.runtimes import Array, Arrays
-from edgekit.tensors import Dim, DType, Shape, Signature, TensorSpec
-from edgekit.wire.mlprogram import (
-    DictionaryType,
-    Feature,
-    Function,
-    ModelFile,
-    TensorType,
-    ValueType,
-    read_model,
-)
+from edgekit.tensors import DType, Signature, TensorSpec
+from edgekit.wire.mlprogram import ModelFile, read_model
 
 if TYPE_CHECKING:
     from edgekit.mil.divergence import Divergence
@@ -98,7 +91,9 @@ class MilEngine:
         self._interface = model.interface
         self._threads = threads
         self._interpreter = Interpreter(model.program, self._name, precision)
-        self._signature = _signature(model, widen=precision == "float32")
+        self._signature = model.signature
+        if precision == "float32":
+            self._signature = _widened(self._signature)
         self._state = self._interpreter.new_state()
 
     @property
@@ -151,59 +146,13 @@ class MilEngine:
                 )
 
 
-def _signature(model: ModelFile, *, widen: bool) -> Signature:
-    assert model.program is not None
-    function = model.program.functions[model.default_function]
-    types = _types(function)
-    found = [
-        tuple(_spec(feature, types.get(feature.name), widen=widen) for feature in features)
-        for features in (model.interface.inputs, model.interface.outputs)
-    ]
-    declared = {item.name for item in function.inputs if isinstance(item.type, TensorType)}
-    if declared != {spec.name for spec in found[0]} or not (
-        {spec.name for spec in found[1]} <= set(function.block.outputs)
-    ):
-        raise ArtifactError("The model's description and its program name different features.")
-    return Signature(*found)
+def _widened(signature: Signature) -> Signature:
+    """Return the signature with float32 in the place of float16."""
 
+    def widen(spec: TensorSpec) -> TensorSpec:
+        return replace(spec, dtype=DType.FLOAT32) if spec.dtype is DType.FLOAT16 else spec
 
-def _types(function: Function) -> dict[str, ValueType]:
-    """Return the types of the function's inputs and of its outermost values."""
-    found = {item.name: item.type for item in function.inputs}
-    for operation in function.block.operations:
-        found.update({output.name: output.type for output in operation.outputs})
-    return found
-
-
-def _spec(feature: Feature, kind: ValueType | None, *, widen: bool) -> TensorSpec:
-    if isinstance(kind, DictionaryType):
-        return TensorSpec(feature.name, DType.FLOAT32, (Dim("classes"),))
-    if not isinstance(kind, TensorType):
-        raise ArtifactError(f"The model describes {feature.name!r}, which its program lacks.")
-    names = {"image": "float16" if feature.color == "grayscale_float16" else "uint8"}
-    dtype = names.get(feature.kind) or feature.dtype or kind.dtype
-    if widen and dtype == "float16":
-        dtype = "float32"
-    return TensorSpec(feature.name, DType(dtype), _shape(feature, kind))
-
-
-def _shape(feature: Feature, kind: TensorType) -> Shape:
-    """Return the program's shape, its unknown dimensions bounded as the description says."""
-    rank = len(kind.shape)
-    bounds: list[tuple[int, int | None]] = [(1, None)] * rank
-    if feature.ranges:
-        bounds[rank - len(feature.ranges) :] = feature.ranges
-    elif feature.choices:
-        sides = list(zip(*feature.choices, strict=True))
-        bounds[rank - len(sides) :] = [(min(side), max(side)) for side in sides]
-    elif feature.shape and feature.kind != "image":
-        bounds = [(size, size) for size in feature.shape]
-    if len(bounds) != rank:
-        raise ArtifactError(f"The model describes {feature.name!r} with another rank than it has.")
-    return tuple(
-        dim if dim is not None else low if low == high else Dim(f"{feature.name}_{axis}", low, high)
-        for axis, (dim, (low, high)) in enumerate(zip(kind.shape, bounds, strict=True))
-    )
+    return Signature(tuple(map(widen, signature.inputs)), tuple(map(widen, signature.outputs)))
 
 
 def _own(array: Array) -> Array:

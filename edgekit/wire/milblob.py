@@ -27,7 +27,7 @@ class BlobFile:
 
     def __init__(self, path: Path) -> None:
         self._name = path.name
-        self._data = map_file(path)
+        self._data = _map(path)
         if len(self._data) < _HEADER.size:
             raise ArtifactError(f"The weight file {path.name} is cut short.")
         version = _HEADER.unpack_from(self._data)[1]
@@ -56,12 +56,8 @@ class BlobFile:
         return self._data[start : start + size]
 
 
-def map_file(path: Path) -> memoryview:
-    """Map a whole file, privately: a write to the view never reaches the file.
-
-    Raises:
-        ArtifactError: the file cannot be read, or is empty.
-    """
+def _map(path: Path) -> memoryview:
+    """Map a whole file, privately: torch wants memory that may be written, the file never is."""
     try:
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))

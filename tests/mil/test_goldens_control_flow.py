@@ -13,7 +13,9 @@ import torch
 
 from edgekit.errors import EdgekitError
 from edgekit.mil.interpreter import Interpreter
+from edgekit.mil.kernels import Context
 from edgekit.mil.kernels.control_flow import list_gather, list_read, list_write, make_list
+from edgekit.mil.kernels.states import coreml_update_state
 from edgekit.wire.mlprogram import read_model
 
 with warnings.catch_warnings():
@@ -131,3 +133,13 @@ def test_a_list_index_beyond_the_list_is_an_error() -> None:
             list_read(ls=ls, index=torch.tensor(index))
     with pytest.raises(EdgekitError, match="outside a list"):
         list_write(ls=ls, index=torch.tensor(-1), value=torch.ones(2))
+
+
+def test_updating_a_state_in_one_operation() -> None:
+    """Only the dialect within coremltools has this form; files spell it write_state, read_state."""
+    state = {"total": vector(0, 0)}
+    context = Context(lambda index, inputs: inputs, state, (), "CoreML8", "update")
+    value = vector(1, 2)
+    result = coreml_update_state(state="total", value=value, context=context)
+    value += 1  # neither the state nor the result is an alias
+    assert result.tolist() == state["total"].tolist() == [1, 2]

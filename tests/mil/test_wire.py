@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from edgekit.errors import ArtifactError
-from edgekit.wire.mil import Packed, Parser, TensorType, Value, bits, parse_type
+from edgekit.wire.mil import Packed, TensorType, Value, bits
 from edgekit.wire.milblob import BlobFile
+from edgekit.wire.milproto import Parser, parse_type
 from edgekit.wire.mlprogram import operations, read_model, weight_bytes
 from edgekit.wire.protobuf import Message
 from tests.mil.packages import convert, ct, make

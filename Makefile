@@ -1,0 +1,42 @@
+# `make demo` shows edgekit at work; `make test` is what CI runs.  Both install what they need into
+# .venv, from the pinned set in constraints.txt, and do so once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types unit test-all install clean
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgekit needs Python 3.11 or newer; set PYTHON=/path/to/it")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(READY)
+
+demo: $(READY)
+	$(BIN)/python scripts/run_blocks.py README.md
+
+test: lint types unit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/pytest -n 2 -q
+
+# The suites that need an environment of their own, and those marked slow.
+test-all: test
+	$(BIN)/pytest -n 2 -q -m slow
+	$(BIN)/python scripts/private_env.py tflite_runtime
+	$(BIN)/python scripts/private_env.py tensorflow
+	$(BIN)/python scripts/accuracy.py --check
+
+clean:
+	rm -rf build out dist
