@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import program as programs
-from edgekit import registry, worker
+from edgekit import passes, registry, worker
 from edgekit.artifact import measured
 from edgekit.dependencies import recorded
 from edgekit.exporting import export
@@ -81,6 +81,7 @@ def save(
         specs = tuple(map(InputSpec.parse, inputs))
         samples = None if input_data is None else read_samples(input_data)
         made = export(source, inputs=specs, dynamic=dynamic, samples=samples)
+    passes.run(made.exported)
     worker.stage("saving the program")
     return replace(made, metadata=replace(made.metadata, **given)).save(folder).describe()
 
