@@ -93,9 +93,9 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
 
 def summarize(path: Path) -> ModelSummary:
     """Read what a Core ML model holds."""
-    from edgekit.wire import coreml
+    from edgekit.wire import mlprogram
 
-    return coreml.summarize(path)
+    return mlprogram.summarize(path)
 
 
 def _describe(model: Any, program: Program, signature: Signature) -> None:

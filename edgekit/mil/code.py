@@ -26,6 +26,7 @@ RunValue = Any  # Tensor | str | list: what kernels take and give
 State = dict[str, Tensor]
 RunBlock = Callable[[int, list[RunValue]], list[RunValue]]
 _VARIADIC = {"values", "loop_vars", "elem_shape", "ref_tensors", "begins", "ends", "end_masks"}
+_MAX_ELEMENTS = 1 << 31
 _KERNEL_FAULTS = (
     RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError,
     AssertionError, MemoryError,
@@ -134,7 +135,7 @@ class Compiler:
                 fixed[name] = values[0] if single else values
             else:
                 bound.append((name, slots[0] if single else slots))
-        wants_context = _check_arguments(operation, kernel, {*fixed, *(name for name, _ in bound)})
+        wants_context = _check(operation, kernel, {*fixed, *(name for name, _ in bound)})
         blocks = tuple(self._block(nested, scope, first=self.size) for nested in operation.blocks)
         outputs = tuple(self._define(scope, item.name) for item in operation.outputs)
         return Step(operation, kernel, wants_context, fixed, tuple(bound), outputs, blocks)
@@ -206,14 +207,19 @@ def _all_operations(block: Block) -> Iterator[Operation]:
             yield from _all_operations(nested)
 
 
-def _check_arguments(operation: Operation, kernel: Kernel, given: set[str]) -> bool:
-    """Check that a kernel takes what an operation gives; return whether it wants a context."""
+def _check(operation: Operation, kernel: Kernel, given: set[str]) -> bool:
+    """Check what an operation gives and declares; return whether its kernel wants a context."""
     parameters = inspect.signature(kernel).parameters
     extra = sorted(given - set(parameters))
     if extra:
         raise UnavailableError(
             f"op {operation.type} with input {', '.join(extra)} is not in the reference runtime"
         )
+    for output in operation.outputs:
+        if isinstance(output.type, TensorType) and (output.type.elements or 0) > _MAX_ELEMENTS:
+            raise ArtifactError(
+                _failure(operation, f"{output.type} is larger than any real tensor")
+            )
     needed = {name for name, p in parameters.items() if p.default is inspect.Parameter.empty}
     missing = sorted(needed - given - {"context"})
     if missing:

@@ -107,7 +107,10 @@ class MilEngine:
         with _torch_threads(self._threads):
             values = self._interpreter.run(self._tensors(feeds), watch, self._state)
         named = {spec.name: spec for spec in self._signature.outputs}
-        return {name: _array(value, named.get(name)) for name, value in values.items()}
+        wanted = {*named, *watch}
+        return {
+            name: _array(value, named.get(name)) for name, value in values.items() if name in wanted
+        }
 
     def first_divergence(self, feeds: Arrays, tolerance_db: float) -> Divergence | None:
         """Return the first operation that float16 brings below `tolerance_db`, or None."""

@@ -2,7 +2,7 @@
 
 edgekit parses the files itself, because that was measured (``scripts/mil_speed.py``, MobileNetV2 in
 float16, a shared 2-core x86-64 machine, fresh processes): reading the model takes 0.2 to 0.6 s with
-all imports, where ``import coremltools`` alone takes 5 to 20 s.  It also reads on machines without
+all imports, where ``import coremltools`` alone takes 6 to 20 s.  It also reads on machines without
 coremltools, maps weights instead of copying them, and refuses damaged files with one sentence.
 
 Nothing outside the package is ever read: manifest paths and weight file names that are absolute,
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgekit.errors import ArtifactError
 from edgekit.tensors import Signature
-from edgekit.wire import ModelSummary, by_size, map_file, modelproto
+from edgekit.wire import ModelSummary, by_size, map_file, modelproto, reading
 from edgekit.wire.mil import (
     Array,
     Block,
@@ -84,6 +84,7 @@ _KINDS = {
     2006: "audioFeaturePrint", 3000: "serializedModel",
 }  # fmt: skip
 _MAX_MANIFEST = 1 << 20
+_SYSTEMS = {6: "iOS 15", 7: "iOS 16", 8: "iOS 17", 9: "iOS 18"}
 
 
 @dataclass(frozen=True)
@@ -128,15 +129,16 @@ def read_model(path: Path) -> ModelFile:
     Raises:
         ArtifactError: the file is missing, damaged, or points outside of itself.
     """
-    if path.is_dir():
-        data = (path / "Data").resolve()
-        spec = _inside(data, _root_item(path), path.name)
-    elif path.is_file():
-        spec = path.resolve()
-        data = spec.parent
-    else:
+    if not path.exists():
         raise ArtifactError(f"There is no Core ML model at {path}.")
-    return _model(Message(map_file(spec)), _Weights(data, spec.parent, path.name))
+    with reading(path, "Core ML model"):
+        if path.is_dir():
+            data = (path / "Data").resolve()
+            spec = _inside(data, _root_item(path))
+        else:
+            spec = path.resolve()
+            data = spec.parent
+        return _model(Message(map_file(spec)), _Weights(data, spec.parent))
 
 
 def summarize(path: Path) -> ModelSummary:
@@ -145,9 +147,13 @@ def summarize(path: Path) -> ModelSummary:
     Raises:
         ArtifactError: the file is missing, damaged, or points outside of itself.
     """
-    model = read_model(path)
+    with reading(path, "Core ML"):
+        model = read_model(path)
     ops: Counter[str] = Counter()
-    details = {"kind": model.kind, "specification_version": str(model.spec_version)}
+    details = {
+        "kind": model.kind,
+        "specification": f"{model.spec_version} (needs {_SYSTEMS.get(model.spec_version, 'iOS 14 or older')})",
+    }
     if model.program is not None:
         ops.update(op.type for op in operations(model.program) if op.type != "const")
         opsets = sorted({function.opset for function in model.program.functions.values()})
@@ -166,16 +172,15 @@ def summarize(path: Path) -> ModelSummary:
 class _Weights:
     """The weight files of a model, opened at first use; none outside of `root` is."""
 
-    def __init__(self, root: Path, folder: Path, package: str) -> None:
+    def __init__(self, root: Path, folder: Path) -> None:
         self._root = root
         self._prefix = folder.relative_to(root)
-        self._package = package
         self._files: dict[str, BlobFile] = {}
 
     def read(self, name: str, offset: int, dtype: str) -> memoryview:
         if name not in self._files:
             relative = str(self._prefix / name.removeprefix("@model_path/"))
-            self._files[name] = BlobFile(_inside(self._root, relative, self._package))
+            self._files[name] = BlobFile(_inside(self._root, relative))
         return self._files[name].read(offset, dtype)
 
 
@@ -186,17 +191,17 @@ def _root_item(package: Path) -> str:
             manifest = json.loads(file.read(_MAX_MANIFEST))
         item = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
     except OSError as error:
-        raise ArtifactError(f"{package.name} has no readable Manifest.json: {error}.") from None
+        raise ArtifactError(f"Its Manifest.json cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ArtifactError(f"The Manifest.json of {package.name} names no model.") from None
+        raise ArtifactError("Its Manifest.json names no model.") from None
     if not isinstance(item, str):
-        raise ArtifactError(f"The Manifest.json of {package.name} names no model.")
+        raise ArtifactError("Its Manifest.json names no model.")
     return item
 
 
-def _inside(root: Path, relative: str, package: str) -> Path:
+def _inside(root: Path, relative: str) -> Path:
     """Return the file `relative` to `root`, having made sure that it lies within."""
-    refusal = ArtifactError(f"{package} points at {relative!r}, which is not a file inside of it.")
+    refusal = ArtifactError(f"It points at {relative!r}, which is not a file inside of it.")
     parts = Path(relative)
     if "\0" in relative or parts.is_absolute() or ".." in parts.parts:
         raise refusal
@@ -213,7 +218,7 @@ def _inside(root: Path, relative: str, package: str) -> Path:
 def _model(message: Message, weights: _Weights) -> ModelFile:
     kinds = [name for number, name in _KINDS.items() if number in message]
     if len(kinds) != 1:
-        raise ArtifactError("The file is not a Core ML model: it does not hold one model.")
+        raise ArtifactError("It does not hold one model.")
     description = message.message(2)
     interfaces, default = modelproto.interfaces(description)
     program = None

@@ -117,7 +117,7 @@ def test_other_kinds_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no Core ML model at"):
         read_model(tmp_path / "missing.mlpackage")
     (tmp_path / "empty.mlpackage").mkdir()
-    with pytest.raises(ArtifactError, match=r"no readable Manifest\.json"):
+    with pytest.raises(ArtifactError, match=r"Manifest\.json cannot be read"):
         read_model(tmp_path / "empty.mlpackage")
     (tmp_path / "text.mlmodel").write_text("hello")
     with pytest.raises(ArtifactError):

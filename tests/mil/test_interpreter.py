@@ -117,6 +117,7 @@ def test_an_unknown_operation_is_refused_at_load() -> None:
         (op("relu", "a", x="ghost"), "uses 'ghost' before it defines it"),
         (op("relu", "a"), r"Operation 'a_op' \(relu\) failed: it lacks its input x"),
         (op("const", "a"), "it holds no value"),
+        (op("relu", "a", TensorType("float16", (1 << 20, 1 << 20)), x="x"), "than any real tensor"),
     ],
 )
 def test_a_program_that_makes_no_sense_is_refused_at_load(

@@ -160,7 +160,10 @@ def test_flexible_shapes(tmp_path: Path) -> None:
                 session.run({"x": np.zeros(bad, np.float32)})
 
 
-def test_image_inputs_take_pixels_and_a_classifier_gives_its_label(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", [["red", "green", "blue"], [10, 20, 30]])
+def test_image_inputs_take_pixels_and_a_classifier_gives_its_label(
+    labels: list[Any], tmp_path: Path
+) -> None:
     class Classifier(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.mean((2, 3)).softmax(-1)
@@ -170,7 +173,7 @@ def test_image_inputs_take_pixels_and_a_classifier_gives_its_label(tmp_path: Pat
     ct.convert(
         traced,
         inputs=[ct.ImageType("x", (1, 3, 4, 4), scale=1 / 255, color_layout=ct.colorlayout.RGB)],
-        classifier_config=ct.ClassifierConfig(["red", "green", "blue"]),
+        classifier_config=ct.ClassifierConfig(labels),
         minimum_deployment_target=ct.target.iOS17,
         compute_precision=ct.precision.FLOAT32,
         skip_model_load=True,
@@ -178,8 +181,9 @@ def test_image_inputs_take_pixels_and_a_classifier_gives_its_label(tmp_path: Pat
     pixels = np.zeros((1, 3, 4, 4), np.uint8)
     pixels[:, 1] = 200
     with open_session(path, "coreml", runtime="mil") as session:
+        assert str(session.signature.inputs[0]) == "x: uint8[1, 3, 4, 4]"
         values = session.run({"x": pixels})
-    assert values["classLabel"].item() == "green"
+    assert values["classLabel"].item() == labels[1]
     (probabilities,) = (value for name, value in values.items() if name != "classLabel")
     want = np.exp(np.array([0, 200 / 255, 0]))
     assert sqnr_db(probabilities, want / want.sum()) > 100

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, UnavailableError
+from edgekit.runtimes import mil
 from edgekit.wire.mil import Packed, TensorType, Value, bits
 from edgekit.wire.milblob import BlobFile
 from edgekit.wire.milproto import Parser, parse_type
-from edgekit.wire.mlprogram import operations, read_model, weight_bytes
+from edgekit.wire.mlprogram import operations, read_model, summarize, weight_bytes
 from edgekit.wire.protobuf import Message
 from tests.mil.packages import convert, ct, make
 
@@ -120,6 +121,36 @@ def test_weight_bytes_count_each_blob_once(package: Path) -> None:
     assert 0.5 * size < counted["float16"] < size
 
 
+def test_a_relative_path_will_do(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(package.parent)
+    assert read_model(Path(package.name)) == read_model(package)
+
+
+def test_a_summary_has_what_inspect_shows(package: Path) -> None:
+    found = summarize(package)
+    assert str(found.signature.inputs[0]) == "x: float32[2, 3, 20, 20]"
+    assert found.signature.outputs[0].shape == (2, 5)
+    assert found.ops["conv"] == 2
+    assert "const" not in found.ops
+    assert set(found.parameter_bytes) == {"float16"}
+    assert found.details["opset"] == "CoreML7"
+    assert found.details["kind"] == "mlProgram"
+
+
+def test_functions_of_one_model_are_told_apart(package: Path, tmp_path: Path) -> None:
+    descriptor = ct.utils.MultiFunctionDescriptor()
+    for name in ("first", "second"):
+        descriptor.add_function(str(package), "main", name)
+    descriptor.default_function_name = "second"
+    ct.utils.save_multifunction(descriptor, str(tmp_path / "two.mlpackage"))
+    found = read_model(tmp_path / "two.mlpackage")
+    assert list(found.interfaces) == ["first", "second"]
+    assert found.default_function == "second"
+    assert found.program is not None
+    assert set(found.program.functions) == {"first", "second"}
+    assert weight_bytes(found.program) == weight_bytes(read_model(package).program)  # type: ignore[arg-type]
+
+
 def test_other_kinds_of_models_are_described(tmp_path: Path) -> None:
     from coremltools.models import datatypes, neural_network
 
@@ -131,6 +162,11 @@ def test_other_kinds_of_models_are_described(tmp_path: Path) -> None:
     assert (found.kind, found.program) == ("neuralNetwork", None)
     assert found.interface.inputs[0].shape == (3,)
     assert found.interface.inputs[0].dtype == "float64"
+    summary = summarize(tmp_path / "m.mlmodel")
+    assert str(summary.signature) == "(x: float64[3]) -> (y: float64[3])"
+    assert summary.notes == ("Operations of a neuralNetwork are not listed.",)
+    with pytest.raises(UnavailableError, match="executes ML Programs"):
+        mil.load(tmp_path / "m.mlmodel", threads=1)
 
 
 def field(number: int, content: bytes) -> bytes:

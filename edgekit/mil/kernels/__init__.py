@@ -11,9 +11,9 @@ A module of this folder is a table that reads like coremltools' file of the same
 Parameters are keyword-only and bear MIL's own input names; optional inputs that the program leaves
 out are not passed, so MIL's defaults are Python's.  Every argument is a tensor (rank 0 for a
 scalar; values that the program types as fp16 arrive as float32), except strings, which are `str`,
-and variadic or list inputs, which are lists of tensors.  A kernel that declares a parameter
-``context`` is also given a `Context`.  Kernels know nothing of precision: the interpreter casts
-every result to the type that the program declares for it.
+variadic or list inputs, which are lists of tensors, and states, which are their names.  A kernel
+that declares a parameter ``context`` is also given a `Context`.  Kernels know nothing of precision:
+the interpreter casts every result to the type that the program declares for it.
 """
 
 from __future__ import annotations

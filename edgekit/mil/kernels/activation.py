@@ -12,13 +12,13 @@ from edgekit.mil.kernels import kernel, scalar
 
 @kernel("clamped_relu")
 def clamped_relu(*, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """min(beta, x) where x >= 0, else min(beta, alpha * x)."""
+    """`min(beta, x)` where x >= 0, else `min(beta, alpha * x)`."""
     return torch.where(x >= 0, x, x * alpha).clamp(max=scalar(beta))
 
 
 @kernel("elu")
 def elu(*, x: Tensor, alpha: Tensor) -> Tensor:
-    """`x` where x > 0, else alpha * (e**x - 1)."""
+    """`x` where x > 0, else `alpha * (e ** x - 1)`."""
     return functional.elu(x, alpha=scalar(alpha))
 
 
@@ -34,7 +34,7 @@ def gelu(*, x: Tensor, mode: str = "EXACT") -> Tensor:
 
 @kernel("leaky_relu")
 def leaky_relu(*, x: Tensor, alpha: Tensor) -> Tensor:
-    """`x` where x >= 0, else alpha * x."""
+    """`x` where x >= 0, else `alpha * x`."""
     return functional.leaky_relu(x, scalar(alpha))
 
 
@@ -46,19 +46,19 @@ def linear_activation(*, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
 
 @kernel("prelu")
 def prelu(*, x: Tensor, alpha: Tensor) -> Tensor:
-    """`x` where x > 0, else alpha[channel] * x."""
+    """`x` where x > 0, else `alpha[channel] * x`."""
     return torch.where(x > 0, x, x * _by_channel(alpha, x))
 
 
 @kernel("relu")
 def relu(*, x: Tensor) -> Tensor:
-    """max(x, 0)."""
+    """`max(x, 0)`."""
     return x.relu()
 
 
 @kernel("relu6")
 def relu6(*, x: Tensor) -> Tensor:
-    """min(max(x, 0), 6)."""
+    """`min(max(x, 0), 6)`."""
     return x.clamp(0, 6)
 
 
@@ -70,13 +70,13 @@ def scaled_tanh(*, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
 
 @kernel("sigmoid")
 def sigmoid(*, x: Tensor) -> Tensor:
-    """1 / (1 + e**-x)."""
+    """`1 / (1 + e ** -x)`."""
     return x.sigmoid()
 
 
 @kernel("sigmoid_hard")
 def sigmoid_hard(*, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """min(max(alpha * x + beta, 0), 1)."""
+    """`min(max(alpha * x + beta, 0), 1)`."""
     return (x * alpha + beta).clamp(0, 1)
 
 
@@ -88,19 +88,19 @@ def silu(*, x: Tensor) -> Tensor:
 
 @kernel("softplus")
 def softplus(*, x: Tensor) -> Tensor:
-    """ln(1 + e**x)."""
+    """`ln(1 + e ** x)`."""
     return torch.log1p(torch.exp(-x.abs())) + x.relu()
 
 
 @kernel("softplus_parametric")
 def softplus_parametric(*, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """alpha[channel] * ln(1 + e**(beta[channel] * x))."""
+    """`alpha[channel] * ln(1 + e ** (beta[channel] * x))`."""
     return _by_channel(alpha, x) * softplus(x=x * _by_channel(beta, x))
 
 
 @kernel("softmax")
 def softmax(*, x: Tensor, axis: Tensor | None = None) -> Tensor:
-    """e**x over its sum along axis (the last when not given)."""
+    """`e ** x` over its sum along axis (the last when not given)."""
     return x.softmax(-1 if axis is None else scalar(axis))
 
 

@@ -18,7 +18,7 @@ _CASTS = {
 
 @kernel("abs")
 def absolute(*, x: Tensor) -> Tensor:
-    """|x|; integers too."""
+    """`|x|`; integers too."""
     return x.abs()
 
 
@@ -63,7 +63,7 @@ def ceil(*, x: Tensor) -> Tensor:
 
 @kernel("clip")
 def clip(*, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """min(max(x, alpha), beta); iOS17 demands alpha < beta."""
+    """`min(max(x, alpha), beta)`; iOS17 demands alpha < beta."""
     return x.clamp(alpha.item(), beta.item())
 
 
@@ -105,13 +105,13 @@ def floor(*, x: Tensor) -> Tensor:
 
 @kernel("inverse")
 def inverse(*, x: Tensor, epsilon: Tensor | float = 1e-4) -> Tensor:
-    """1 / (x + epsilon); iOS17 lets epsilon have another type than x."""
+    """`1 / (x + epsilon)`; iOS17 lets epsilon have another type than x."""
     return (x + epsilon).reciprocal()
 
 
 @kernel("log")
 def log(*, x: Tensor, epsilon: Tensor | float = 1e-45) -> Tensor:
-    """ln(x + epsilon); iOS17 lets epsilon have another type than x."""
+    """`ln(x + epsilon)`; iOS17 lets epsilon have another type than x."""
     return (x + epsilon).log()
 
 
@@ -129,7 +129,7 @@ def round_(*, x: Tensor) -> Tensor:
 
 @kernel("rsqrt")
 def rsqrt(*, x: Tensor, epsilon: Tensor | float = 1e-12) -> Tensor:
-    """1 / sqrt(x + epsilon); iOS17 lets epsilon have another type than x."""
+    """`1 / sqrt(x + epsilon)`; iOS17 lets epsilon have another type than x."""
     return (x + epsilon).rsqrt()
 
 
@@ -177,5 +177,5 @@ def tanh(*, x: Tensor) -> Tensor:
 
 @kernel("threshold")
 def threshold(*, x: Tensor, alpha: Tensor) -> Tensor:
-    """max(x, alpha); integers too."""
+    """`max(x, alpha)`; integers too."""
     return torch.maximum(x, alpha)

@@ -14,7 +14,7 @@ from edgekit.mil.kernels import kernel
 def scaled_dot_product_attention(
     *, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
 ) -> Tensor:
-    """softmax(query @ key.T / sqrt(E) + mask) @ value; False in a bool mask masks out; iOS18."""
+    """`softmax(query @ key.T / sqrt(E) + mask) @ value`; False in a bool mask masks out; iOS18."""
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attn_mask, -math.inf)
