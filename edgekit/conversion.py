@@ -196,7 +196,12 @@ def _call(bench: _Bench, who: str, function: str, request: dict[str, Any]) -> wo
     """Call a function of `lowering` in the worker of that name, or here when not isolated."""
     name = f"edgekit.lowering:{function}"
     if not bench.plan.isolate:
-        return worker.in_process(name, request)
+        try:
+            return worker.in_process(name, request)
+        except EdgekitError:
+            raise
+        except Exception as error:
+            raise worker.foreign(error, "Without isolation its log is your terminal.") from error
     crew = bench.workers
     if who not in crew:
         crew[who] = _start(bench, who)

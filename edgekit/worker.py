@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgekit.blame import first_line
+from edgekit.blame import first_line, root_cause
 from edgekit.errors import ConversionError, EdgekitError
 
 
@@ -272,11 +272,11 @@ def _answer(function: str, request: dict[str, Any], log: Path) -> dict[str, Any]
         return {"error": ConversionError("Memory ran out.", "Close other programs.").to_json()}
     except Exception as error:  # noqa: BLE001 - the door of the process: the parent must hear of it
         traceback.print_exc()
-        return {"error": _foreign(error, log).to_json()}
+        return {"error": foreign(error, f"The whole story is in {log}.").to_json()}
     return {"value": outcome.value, "peak_rss_bytes": outcome.peak_rss_bytes}
 
 
-def _foreign(error: Exception, log: Path) -> ConversionError:
+def foreign(error: Exception, hint: str) -> ConversionError:
     """Say in one sentence what an exception that is not ours means."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" where {error.filename} was to be written" if error.filename else ""
@@ -284,9 +284,9 @@ def _foreign(error: Exception, log: Path) -> ConversionError:
             f"The disk is full{where}.", "Make room, or choose another folder with -o."
         )
     doing = _stage_file.read_text() if _stage_file is not None else ""
+    cause = root_cause(error)
     return ConversionError(
-        f"{doing.capitalize() or 'It'} failed: {type(error).__name__}: {first_line(error)}",
-        f"The whole story is in {log}.",
+        f"{doing.capitalize() or 'It'} failed: {type(cause).__name__}: {first_line(cause)}", hint
     )
 
 

@@ -147,12 +147,12 @@ def summarize(path: Path) -> ModelSummary:
     Raises:
         ArtifactError: the file is missing, damaged, or points outside of itself.
     """
-    with reading(path, "Core ML"):
-        model = read_model(path)
+    model = read_model(path)
     ops: Counter[str] = Counter()
+    needs = _SYSTEMS.get(model.spec_version, "iOS 14 or older")
     details = {
         "kind": model.kind,
-        "specification": f"{model.spec_version} (needs {_SYSTEMS.get(model.spec_version, 'iOS 14 or older')})",
+        "specification": f"{model.spec_version} (needs {needs})",
     }
     if model.program is not None:
         ops.update(op.type for op in operations(model.program) if op.type != "const")
