@@ -1,30 +1,34 @@
-"""From a source to a `Program`: call the model once, trace it once, name everything that crosses.
+"""From a source to a `Program`: call the model, trace it once, name everything that crosses.
 
-What is traced is the model behind a flat border: each tensor that goes in is a keyword argument,
-and the result is one flat dict.  So every tensor has a name before any converter sees it.
+::
+
+    source ─ example_call ─▶ Call ─ make_border ─▶ border ─┬─ eager, twice ─▶ references
+                                                           └─ torch.export ─▶ ExportedProgram
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit import dynamic as dimensions
+from edgekit.arguments import Tensors, dtype_of
 from edgekit.blame import first_line, user_line
+from edgekit.border import make_border
+from edgekit.dynamic import Ranges
 from edgekit.errors import ExportError, SourceError
-from edgekit.inputs import InputSpec, argument_names, example_inputs, split_samples, vary
+from edgekit.guard import frozen, unchanged, version_of
+from edgekit.inputs import InputSpec, example_call, split_samples, vary
 from edgekit.program import Program
+from edgekit.quiet import quiet
 from edgekit.runtimes import Array, Arrays
 from edgekit.source import Source
-from edgekit.tensors import Dim, DType, Shape, Signature, TensorSpec
+from edgekit.tensors import Signature
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
-
-Tensors = dict[str, "torch.Tensor"]
-Dynamic = dict[str, dict[int, Dim]]  # input name -> axis -> range
 
 
 def export(
@@ -34,31 +38,38 @@ def export(
     dynamic: Mapping[str, Any] | None = None,
     samples: list[Arrays] | None = None,
 ) -> Program:
-    """Export a source's module.
+    """Export a source's module, which is left as it was.
+
+    The program shares the module's weights: save it before they are trained further.
 
     Args:
         source: What `load_source` returned, or a Source made of a module in memory.
         inputs: Shapes (and types, and ranges of dynamic dimensions) given by the user; they go
             before the source's own examples.
-        dynamic: Dynamic dimensions as ``torch.export`` takes them: by input name, then by axis.
-        samples: Stored arrays to verify on; None for the examples and two seeded variations.
+        dynamic: Dynamic dimensions by input name, then by axis; see `edgekit.dynamic.ranges_of`.
+        samples: Stored arrays to verify on; None for the examples, two seeded variations of them,
+            and two further sizes where dimensions vary.
 
     Raises:
         SourceError: there are no example inputs, or the module cannot be called with them.
-        ExportError: torch.export refuses the module.
+        ExportError: torch.export refuses the module, or it is no function of its inputs.
     """
-    module = _module(source)
-    call = _flatten(module, example_inputs(module, source.examples, inputs))
-    ranges = _ranges(call.tensors, inputs, dynamic or {})
-    border = _border(module, call)
-    first = _eager(border, call.tensors, source.origin)
-    exported = _trace(border, call.tensors, ranges)
-    example = {name: to_numpy(tensor) for name, tensor in call.tensors.items()}
-    sets = vary(example) if samples is None else split_samples(samples, example)
-    references = tuple(_reference(border, each, source.origin) for each in sets)
+    with frozen(source.module) as module:
+        call = example_call(module, source.examples, inputs)
+        ranges = dimensions.ranges_of(call.tensors, inputs, dynamic or {}, source.module)
+        call = call.with_leaves(dimensions.resized(call.tensors, ranges))
+        with unchanged(module):
+            border = make_border(module, call)
+            first = _eager(border, call.tensors, source.origin)
+            again = _eager(border, call.tensors, source.origin)
+            _refuse_chance(first.outputs, again.outputs)
+        if first.overwritten:
+            border = make_border(module, call, first.overwritten)
+        exported = _trace(border, call.tensors, ranges)
+        sets, references = _samples(border, call.tensors, ranges, samples, source.origin)
     signature = Signature(
-        tuple(_spec(name, tensor, ranges.get(name, {})) for name, tensor in call.tensors.items()),
-        _output_specs(exported, first, ranges),
+        tuple(dimensions.input_spec(name, each, ranges) for name, each in call.tensors.items()),
+        dimensions.output_specs(exported, first.outputs, ranges),
     )
     return Program(exported, signature, sets, references, source.metadata, source.origin)
 
@@ -67,283 +78,176 @@ def to_numpy(tensor: torch.Tensor) -> Array:
     """Return a tensor's values as an array of the caller's own; bfloat16 widens to float32."""
     import torch
 
-    tensor = tensor.detach().cpu()
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
     wide = tensor.float() if tensor.dtype is torch.bfloat16 else tensor
     return wide.numpy().copy()
 
 
-# -- The flat border -------------------------------------------------------------------------------
+# -- Calling ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One call of the model: its tensors by name, and how to rebuild the arguments from them."""
-
-    tensors: Tensors
-    leaves: tuple[Any, ...]  # a tensor's name, or the constant itself
-    is_tensor: tuple[bool, ...]
-    structure: Any  # the pytree of (args, kwargs)
+class _Result:
+    outputs: Tensors
+    overwritten: frozenset[str]  # the inputs that the model wrote into
 
 
-def _module(source: Source) -> torch.nn.Module:
+def _eager(border: torch.nn.Module, tensors: Tensors, origin: str) -> _Result:
     import torch
 
-    if isinstance(source.module, torch.export.ExportedProgram):
-        return source.module.module()
-    module: torch.nn.Module = source.module.eval()
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return module
-
-
-def _flatten(module: torch.nn.Module, examples: tuple[Any, ...] | dict[str, Any]) -> _Call:
-    """Give every tensor among the example arguments a name."""
-    import torch
-    from torch.utils import _pytree as pytree
-
-    named = (
-        examples
-        if isinstance(examples, dict)
-        else dict(zip(_positional(module, len(examples)), examples, strict=True))
-    )
-    arguments = ((), named) if isinstance(examples, dict) else (examples, {})
-    _, structure = pytree.tree_flatten(arguments)
-    paths = pytree.tree_flatten_with_path(named)[0]
-    tensors: Tensors = {}
-    leaves: list[Any] = []
-    for path, value in paths:
-        if isinstance(value, torch.Tensor):
-            name = _unique(_identifier("_".join(_key(part) for part in path)), tensors)
-            tensors[name] = value.detach()
-            leaves.append(name)
-        else:
-            leaves.append(value)
-    flags = tuple(isinstance(value, torch.Tensor) for _, value in paths)
-    if not tensors:
-        raise SourceError(
-            "None of the example inputs is a tensor.", "Give tensors, e.g. (torch.randn(1, 3),)."
-        )
-    return _Call(tensors, tuple(leaves), flags, structure)
-
-
-def _positional(module: torch.nn.Module, count: int) -> list[str]:
-    names = argument_names(module)
-    return [names[i] if i < len(names) else f"args_{i}" for i in range(count)]
-
-
-def _border(module: torch.nn.Module, call: _Call) -> torch.nn.Module:
-    """Wrap `module` so that tensors go in by keyword and come out as one flat dict."""
-    import torch
-    from torch.utils import _pytree as pytree
-
-    class Border(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = module
-
-        def forward(self, **tensors: torch.Tensor) -> Tensors:
-            leaves = [
-                tensors[leaf] if named else leaf
-                for leaf, named in zip(call.leaves, call.is_tensor, strict=True)
-            ]
-            args, kwargs = pytree.tree_unflatten(leaves, call.structure)
-            return name_outputs(self.model(*args, **kwargs), tensors)
-
-    return Border().eval()
-
-
-def name_outputs(result: Any, inputs: Mapping[str, torch.Tensor]) -> Tensors:
-    """Flatten what a model returned into named tensors.
-
-    A single tensor is ``output``, a sequence ``output_0``, ``output_1``..., and what has keys keeps
-    them.  None is left out.  A tensor that stands there twice, or is an input, becomes a copy.
-
-    Raises:
-        ExportError: the model returns something that is not a tensor, or no tensor at all.
-    """
-    import torch
-    from torch.utils import _pytree as pytree
-
-    named: Tensors = {}
-    taken = {id(tensor) for tensor in inputs.values()}
-    for path, value in pytree.tree_flatten_with_path(result)[0]:
-        if value is None:
-            continue
-        if not isinstance(value, torch.Tensor):
-            raise ExportError(
-                f"The model returns a {type(value).__name__} beside its tensors.",
-                "Return tensors only: an artifact has nothing else to give.",
-            )
-        keys = [_key(part) for part in path]
-        name = _identifier("_".join(keys if keys and not keys[0].isdigit() else ["output", *keys]))
-        named[_unique(name, {**named, **inputs})] = value.clone() if id(value) in taken else value
-        taken.add(id(value))
-    if not named:
-        raise ExportError("The model returns no tensor.", "Return at least one tensor.")
-    return named
-
-
-def _key(part: Any) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(part, attribute):
-            return str(getattr(part, attribute))
-    return str(part)
-
-
-def _identifier(text: str) -> str:
-    cleaned = re.sub(r"\W+", "_", text).strip("_") or "output"
-    return cleaned if not cleaned[0].isdigit() else f"_{cleaned}"
-
-
-def _unique(name: str, taken: Mapping[str, Any]) -> str:
-    candidate, count = name, 1
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}_{count}"
-    return candidate
-
-
-# -- Calling and tracing ---------------------------------------------------------------------------
-
-
-def _eager(border: torch.nn.Module, tensors: Tensors, origin: str) -> Tensors:
-    import torch
-
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    before = {name: version_of(tensor) for name, tensor in copies.items()}
     try:
-        with torch.no_grad():  # on copies: a model may write into its inputs
-            result: Tensors = border(**{name: tensor.clone() for name, tensor in tensors.items()})
+        with torch.no_grad():
+            outputs: Tensors = border(**copies)
     except ExportError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
         line = user_line(error)
         raise SourceError(
-            f"{origin}: the model fails on its example inputs ({shapes})"
+            f"{origin}: the model fails on its example inputs ({_shapes(tensors)})"
             f"{f' at {line}' if line else ''}: {first_line(error)}",
             "Check the shapes and types of the example inputs.",
         ) from error
-    return result
+    written = {name for name, tensor in copies.items() if version_of(tensor) != before[name]}
+    return _Result(outputs, frozenset(written))
 
 
-def _reference(border: torch.nn.Module, feeds: Arrays, origin: str) -> Arrays:
+def _shapes(tensors: Tensors) -> str:
+    return ", ".join(f"{n} {dtype_of(t).value}{list(t.shape)}" for n, t in tensors.items())
+
+
+def _refuse_chance(first: Tensors, again: Tensors) -> None:
+    """Refuse a model that gives other outputs for the same inputs."""
+    for name, tensor in first.items():
+        if name not in again or not _same(tensor, again[name]):
+            raise ExportError(
+                f"The model's output {name!r} differs between two calls with the same inputs.",
+                "It draws random numbers or keeps state; an artifact must do neither: take the "
+                "randomness out, or pass the state in and return it.",
+            )
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
     import torch
 
-    outputs = _eager(border, {name: torch.from_numpy(a) for name, a in feeds.items()}, origin)
-    return {name: to_numpy(tensor) for name, tensor in outputs.items()}
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    if torch.equal(left, right) or not left.numel():
+        return True
+    if not left.is_floating_point():
+        return False
+    wide = left.double()
+    peak = float(wide.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    return torch.allclose(wide, right.double(), rtol=0.0, atol=1e-5 * peak, equal_nan=True)
 
 
-def _trace(border: torch.nn.Module, tensors: Tensors, ranges: Dynamic) -> ExportedProgram:
+def _samples(
+    border: torch.nn.Module,
+    tensors: Tensors,
+    ranges: Ranges,
+    stored: list[Arrays] | None,
+    origin: str,
+) -> tuple[tuple[Arrays, ...], tuple[Arrays, ...]]:
+    """Return the input sets to verify on, and the model's own outputs for each.
+
+    A seeded variation that the model itself refuses is left out.
+    """
+    example = {name: to_numpy(tensor) for name, tensor in tensors.items()}
+    sets: list[Tensors] = []
+    refused: list[int] = []
+    if stored is not None:
+        sets += [_tensors(each, tensors) for each in split_samples(stored, example)]
+    else:
+        sets += [_tensors(each, tensors) for each in vary(example)]
+        refused += range(1, len(sets))
+        sets += dimensions.other_sizes(tensors, ranges)
+    inputs, outputs = [], []
+    for index, each in enumerate(sets):
+        try:
+            result = _eager(border, each, origin).outputs
+        except SourceError:
+            if index in refused:
+                continue
+            raise
+        inputs.append({name: to_numpy(tensor) for name, tensor in each.items()})
+        outputs.append({name: to_numpy(tensor) for name, tensor in result.items()})
+    return tuple(inputs), tuple(outputs)
+
+
+def _tensors(arrays: Arrays, like: Tensors) -> Tensors:
+    """Return arrays as tensors of the model's own element types."""
+    import torch
+
+    return {name: torch.from_numpy(arrays[name]).to(each.dtype) for name, each in like.items()}
+
+
+# -- Tracing ---------------------------------------------------------------------------------------
+
+
+def _trace(border: torch.nn.Module, tensors: Tensors, ranges: Ranges) -> ExportedProgram:
     """Run torch.export, non-strict first: it takes more models; strict takes some others."""
     import torch
 
-    shapes = {"tensors": {name: _torch_dims(ranges.get(name, {})) for name in tensors}}
     reasons: dict[str, Exception] = {}
     for strict in (False, True):
         try:
-            exported = torch.export.export(
-                border,
-                (),
-                dict(tensors),
-                dynamic_shapes=shapes if ranges else None,
-                strict=strict,
-            )
+            with quiet(), torch.no_grad():  # without gradients, or they leave their mark
+                exported = torch.export.export(
+                    border,
+                    (),
+                    {name: tensor.clone() for name, tensor in tensors.items()},
+                    dynamic_shapes=dimensions.torch_shapes(tensors, ranges),
+                    strict=strict,
+                )
         except Exception as error:  # noqa: BLE001 - torch raises anything; both reasons are kept
             reasons["strict" if strict else "non-strict"] = error
         else:
-            _refuse_state(exported)
+            _tidy(exported)
             return exported
     raise _export_error(reasons)
 
 
 def _export_error(reasons: dict[str, Exception]) -> ExportError:
     line = next(filter(None, map(user_line, reasons.values())), None)
-    texts = [
-        f"{mode}: {type(error).__name__}: {first_line(error)}" for mode, error in reasons.items()
-    ]
-    failure = ExportError(
-        f"torch.export cannot trace the model{f' at {line}' if line else ''} ({'; '.join(texts)}).",
-        "Its control flow must not depend on tensor values: use torch.where or torch.cond there; "
-        "-v shows both tracebacks.",
-    )
+    place = f" at {line}" if line else ""
+    told = next(filter(None, map(dimensions.explain, reasons.values())), None)
+    if told is not None:
+        failure = ExportError(f"The dimensions cannot vary as asked{place}: {told[0]}.", told[1])
+    else:
+        texts = [
+            f"{mode}: {type(error).__name__}: {first_line(error).rstrip('.')}"
+            for mode, error in reasons.items()
+        ]
+        failure = ExportError(
+            f"torch.export cannot trace the model{place} ({'; '.join(texts)}).",
+            "Its control flow must not depend on tensor values: use torch.where or torch.cond "
+            "there; -v shows both tracebacks.",
+        )
     failure.__cause__ = ExceptionGroup("torch.export failed both ways", list(reasons.values()))
     return failure
 
 
-def _refuse_state(exported: ExportedProgram) -> None:
-    changed = sorted(exported.graph_signature.buffers_to_mutate.values())
-    if changed:
-        name = changed[0].removeprefix("model.")
-        raise ExportError(
-            f"The model changes its own buffer {name!r} when it is called.",
-            "An artifact keeps no state between calls: pass the state in and return it.",
-        )
-
-
-# -- Shapes ----------------------------------------------------------------------------------------
-
-
-def _ranges(tensors: Tensors, specs: tuple[InputSpec, ...], dynamic: Mapping[str, Any]) -> Dynamic:
-    found = {spec.name: spec.dynamic for spec in specs if spec.dynamic}
-    for name, axes in dynamic.items():
-        pairs = axes.items() if isinstance(axes, Mapping) else enumerate(axes or ())
-        dims = {axis: _as_dim(name, axis, dim) for axis, dim in pairs if dim is not None}
-        if dims:
-            found[name] = dims
-    unknown = sorted(set(found) - set(tensors))
-    if unknown:
-        raise SourceError(
-            f"There is no input named {unknown[0]!r} to make dynamic.",
-            f"The inputs are {', '.join(tensors)}.",
-        )
-    return found
-
-
-def _as_dim(name: str, axis: int, given: Any) -> Dim:
-    if isinstance(given, Dim):
-        return given
-    if isinstance(given, tuple):
-        return Dim(f"{name}_{axis}", *given)
-    low, high = getattr(given, "min", None), getattr(given, "max", None)
-    bounded = high if isinstance(high, int) and high < 2**31 else None
-    return Dim(
-        getattr(given, "__name__", f"{name}_{axis}"), low if isinstance(low, int) else 1, bounded
-    )
-
-
-def _torch_dims(ranges: dict[int, Dim]) -> dict[int, Any]:
+def _tidy(exported: ExportedProgram) -> None:
+    """Drop the weights that nothing uses, and freeze the others without copying them."""
     import torch
 
-    return {axis: torch.export.Dim(d.name, min=d.min, max=d.max) for axis, d in ranges.items()}
-
-
-def _spec(name: str, tensor: torch.Tensor, ranges: Mapping[int, Dim]) -> TensorSpec:
-    shape: Shape = tuple(ranges.get(axis, size) for axis, size in enumerate(tensor.shape))
-    return TensorSpec(name, DType(str(tensor.dtype).partition(".")[2]), shape)
-
-
-def _output_specs(
-    exported: ExportedProgram, outputs: Tensors, ranges: Dynamic
-) -> tuple[TensorSpec, ...]:
-    """Describe the outputs; a symbolic size keeps the name and range of the input's dimension."""
-    dims = {dim.name: dim for axes in ranges.values() for dim in axes.values()}
-    nodes = exported.graph.output_node().args[0]
-    values = [node.meta["val"] for node in nodes][-len(outputs) :]
-    specs = []
-    for (name, tensor), value in zip(outputs.items(), values, strict=True):
-        shape = tuple(
-            size if isinstance(size, int) else _symbolic(exported, size, dims)
-            for size in value.shape
-        )
-        specs.append(TensorSpec(name, DType(str(tensor.dtype).partition(".")[2]), shape))
-    return tuple(specs)
-
-
-def _symbolic(exported: ExportedProgram, size: Any, dims: Mapping[str, Dim]) -> Dim:
-    expression = size.node.expr
-    limits = exported.range_constraints.get(expression)
-    if limits is not None:
-        low, high = int(limits.lower), limits.upper
-        for dim in dims.values():
-            if dim.min == low and (dim.max is None or dim.max == int(high)):
-                return dim
-    return Dim(str(expression), 0, None)
+    signature = exported.graph_signature
+    unused = {node for node in exported.graph.find_nodes(op="placeholder") if not node.users}
+    names = {node.name for node in unused} - set(signature.user_inputs)
+    for node in unused:
+        if node.name in names:
+            exported.graph.erase_node(node)
+    specs = signature.input_specs
+    specs[:] = [each for each in specs if each.arg.name not in names]
+    kept = {each.target for each in specs}
+    exported.graph_module.recompile()
+    exported._state_dict = {  # noqa: SLF001 - torch offers no public way
+        name: torch.nn.Parameter(tensor.detach(), requires_grad=False)
+        if isinstance(tensor, torch.nn.Parameter)
+        else tensor
+        for name, tensor in exported.state_dict.items()
+        if name in kept
+    }
+    for name in [name for name in exported.constants if name not in kept]:
+        del exported.constants[name]

@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.arguments import Call, added, bind, complete, dtype_of
 from edgekit.errors import SourceError, UsageError
+from edgekit.importing import SEED
 from edgekit.runtimes import Array, Arrays
-from edgekit.source import SEED
+from edgekit.source import Arguments
 from edgekit.tensors import Dim, DType, Shape
 
 if TYPE_CHECKING:
     import torch
 
 _DIM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<min>\d+)(?:(?P<range>\.\.)(?P<max>\d*))?")
+
+
+# what PyTorch can make example values of
+DTYPES = {
+    dtype.value: dtype
+    for dtype in DType
+    if dtype not in {DType.INT4, DType.UINT4, DType.STRING, DType.COMPLEX128}
+}
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,12 @@ class InputSpec:
             raise UsageError(f"--input {text!r} is not understood.", hint)
         dims = [dim.strip() for dim in rest[0].split(",")] if rest[0].strip() else []
         shape = tuple(_parse_dim(dim, name, axis, text) for axis, dim in enumerate(dims))
-        try:
-            dtype = DType(rest[1].strip()) if len(rest) == 2 else None
-        except ValueError:
+        dtype = DTYPES.get(rest[1].strip()) if len(rest) == 2 else None
+        if len(rest) == 2 and dtype is None:
             raise UsageError(
-                f"--input {text!r} names no element type: {rest[1]!r}.", hint
-            ) from None
+                f"--input {text!r}: {rest[1].strip()!r} is no element type of PyTorch.",
+                f"Known: {', '.join(DTYPES)}.",
+            )
         return InputSpec(name, shape, dtype)
 
     @property
@@ -80,7 +90,12 @@ def _parse_dim(text: str, name: str, axis: int, whole: str) -> int | Dim:
         raise UsageError(
             f"--input {whole!r}: the range {text!r} is empty.", "Write the smaller number first."
         )
-    return Dim(found["name"] or ("batch" if axis == 0 else f"{name}_{axis}"), low, high)
+    return Dim(found["name"] or dim_name(name, axis), low, high)
+
+
+def dim_name(name: str, axis: int) -> str:
+    """Return the name of a dimension that nobody named; all first axes are one batch."""
+    return "batch" if axis == 0 else f"{name}_{axis}"
 
 
 def _size_of(dim: int | Dim) -> int:
@@ -89,84 +104,93 @@ def _size_of(dim: int | Dim) -> int:
     return max(2, dim.min)  # torch.export takes a size of one for a constant
 
 
+def _nearest(dim: int | Dim, size: int) -> int:
+    """Return the size within a dimension's range that is nearest to an example's own."""
+    if isinstance(dim, int):
+        return dim
+    return min(max(size, _size_of(dim)), dim.max or size + 2)
+
+
 # -- Example inputs --------------------------------------------------------------------------------
 
 
-def example_inputs(
+def example_call(
     module: torch.nn.Module,
-    given: tuple[Any, ...] | Mapping[str, Any] | None,
+    given: tuple[Any, ...] | Mapping[str, Any] | Arguments | None,
     specs: tuple[InputSpec, ...],
-) -> tuple[Any, ...] | dict[str, Any]:
-    """Return the arguments to trace with: the source's own, as far as `specs` do not overrule them.
+) -> Call:
+    """Return the call to trace: the source's own, as far as `specs` do not overrule it.
 
     Raises:
-        SourceError: there are neither examples nor specs.
+        SourceError: there are neither examples nor specs, or an argument is missing.
         UsageError: a spec names an argument that the model does not take.
     """
-    arguments = argument_names(module)
-    unknown = [spec.name for spec in specs if arguments and spec.name not in arguments]
-    if unknown:
-        raise UsageError(
-            f"The model takes no input named {unknown[0]!r}.",
-            f"Its forward() takes {', '.join(arguments)}.",
-        )
+    twice = {spec.name for spec in specs if [each.name for each in specs].count(spec.name) > 1}
+    if twice:
+        raise UsageError(f"--input names {min(twice)!r} twice.", "Give each input once.")
     if given is None and not specs:
         raise SourceError(
             "The source brings no example inputs.",
             'Give their shapes, e.g. --input "x:1,3,224,224", '
             "or define example_inputs() in the source file.",
         )
-    if not specs:
-        assert given is not None
-        return dict(given) if isinstance(given, Mapping) else given
-    known = dict(given) if isinstance(given, Mapping) else dict(zip(arguments, given or ()))  # noqa: B905
-    made = {spec.name: _example(spec, known.get(spec.name), module) for spec in specs}
-    order = [*arguments, *(name for name in {**known, **made} if name not in arguments)]
-    merged = known | made
-    return {name: merged[name] for name in order if name in merged}
-
-
-def argument_names(module: torch.nn.Module) -> list[str]:
-    """Return the names that a module's forward takes, in order, without ``*`` and ``**`` ones."""
-    import inspect
-
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    signature = inspect.signature(module.forward)
-    return [name for name, each in signature.parameters.items() if each.kind not in variadic]
+    call = bind(module, given)
+    for spec in specs:
+        value = _example(spec, call.leaves.get(spec.name), module)
+        if spec.name in call.leaves:
+            call = call.with_leaves({spec.name: value})
+        else:
+            call = bind(module, added(module, call, spec.name, value))
+    complete(module, call)
+    return call
 
 
 def _example(spec: InputSpec, known: Any, module: torch.nn.Module) -> torch.Tensor:
-    """Return the source's own example where it fits the spec, else seeded random values."""
+    """Return the source's own example, repeated or cut to the spec, else seeded random values."""
     import torch
 
     shape = spec.example_shape
     if isinstance(known, torch.Tensor):
-        tiled = _tiled(known, shape)
-        if tiled is not None and spec.dtype in (None, DType(str(known.dtype).partition(".")[2])):
-            return tiled
-    dtype = spec.dtype or (
-        DType(str(known.dtype).partition(".")[2])
-        if isinstance(known, torch.Tensor)
-        else DType.FLOAT32
-    )
+        if known.dim() == len(shape):
+            shape = tuple(map(_nearest, spec.shape, known.shape))
+        like = fitted(known, shape)
+        if like is not None:
+            return like if spec.dtype is None else like.to(getattr(torch, spec.dtype.value))
+    dtype = spec.dtype or (dtype_of(known) if isinstance(known, torch.Tensor) else DType.FLOAT32)
+    if "mask" in spec.name:  # a random mask may leave nothing of a row
+        return torch.ones(shape, dtype=getattr(torch, dtype.value))
+    sizes = [m.num_embeddings for m in module.modules() if isinstance(m, torch.nn.Embedding)]
+    try:
+        return random_tensor(shape, dtype, below=min(sizes, default=2))
+    except RuntimeError as error:
+        raise UsageError(
+            f"--input {spec.name}: a tensor of shape {list(shape)} does not fit into memory.",
+            "Give smaller dimensions.",
+        ) from error
+
+
+def random_tensor(shape: tuple[int, ...], dtype: DType, below: int = 2) -> torch.Tensor:
+    """Return seeded values: standard normal, or integers from 0 up to and without `below`."""
+    import torch
+
+    kind = getattr(torch, dtype.value)
     generator = torch.Generator().manual_seed(SEED)
-    if dtype.is_float:
-        return torch.randn(shape, generator=generator).to(getattr(torch, dtype.value))
-    high = min(
-        (each.num_embeddings for each in module.modules() if isinstance(each, torch.nn.Embedding)),
-        default=2,
-    )
-    drawn = torch.randint(0, max(2, high), shape, generator=generator)
-    return drawn.to(getattr(torch, dtype.value)) if dtype is not DType.BOOL else drawn % 2 == 1
+    if kind.is_floating_point or kind.is_complex:
+        return torch.randn(shape, generator=generator).to(kind)
+    highest = 2 if kind is torch.bool else min(max(2, below), torch.iinfo(kind).max)
+    return torch.randint(0, highest, shape, generator=generator).to(kind)
 
 
-def _tiled(example: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor | None:
-    """Repeat an example along its axes to `shape`, or return None where it does not divide it."""
-    if example.dim() != len(shape) or any(
-        have == 0 or want % have for have, want in zip(example.shape, shape, strict=True)
-    ):
+def fitted(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor | None:
+    """Repeat or cut a tensor along its axes to `shape`; None where the rank or a zero forbids."""
+    import torch
+
+    if tensor.dim() != len(shape) or (0 in tensor.shape and tuple(tensor.shape) != shape):
         return None
-    return example.repeat([want // have for have, want in zip(example.shape, shape, strict=True)])
+    for axis, (have, want) in enumerate(zip(tensor.shape, shape, strict=True)):
+        if have != want:
+            tensor = tensor.index_select(axis, torch.arange(want) % have)
+    return tensor
 
 
 def vary(example: Arrays, count: int = 2) -> tuple[Arrays, ...]:
@@ -189,14 +213,14 @@ def _varied(array: Array, generator: np.random.Generator) -> Array:
     if not array.size:
         return array
     if array.dtype.kind != "f":
-        return generator.choice(array.reshape(-1), array.shape).astype(array.dtype)
-    finite = array[np.isfinite(array)]
+        drawn = generator.choice(array.reshape(-1), array.shape)
+        return np.asarray(drawn, array.dtype)
+    finite = array[np.isfinite(array)].astype(np.float64)
     if not finite.size:
         return array
     noise = generator.standard_normal(array.shape) * (finite.std() or 1.0) / 2
-    if finite.min() == finite.max():
-        return (array + noise).astype(array.dtype)
-    return np.clip(array + noise, finite.min(), finite.max()).astype(array.dtype)
+    limits = (finite.min(), finite.max()) if finite.min() < finite.max() else (-np.inf, np.inf)
+    return np.asarray(np.clip(array + noise, *limits), array.dtype)
 
 
 def read_samples(path: Path) -> list[Arrays]:
@@ -211,9 +235,9 @@ def read_samples(path: Path) -> list[Arrays]:
     stored = []
     for file in files:
         try:
-            with np.load(file) as arrays:
+            with file.open("rb") as content, np.load(content) as arrays:
                 stored.append({key: arrays[key] for key in arrays.files})
-        except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise UsageError(
                 f"{file} is not an .npz file: {error}.",
                 "Write it with numpy.savez(path, name=array).",

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import program as programs
 from edgekit import passes, registry, worker
+from edgekit import program as programs
 from edgekit.artifact import measured
 from edgekit.dependencies import recorded
 from edgekit.exporting import export

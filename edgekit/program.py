@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit import tensorstore
+from edgekit.quiet import quiet
 from edgekit.runtimes import Arrays
 from edgekit.source import Metadata
 from edgekit.tensors import Signature
@@ -51,8 +52,7 @@ class Program:
     @property
     def parameters(self) -> int:
         """Number of weights, shared ones counted once."""
-        unique = {tensor.data_ptr(): tensor.numel() for tensor in self.exported.state_dict.values()}
-        return sum(unique.values())
+        return sum(tensor.numel() for tensor in tensorstore.unique(self.exported.state_dict))
 
     def save(self, folder: Path) -> Program:
         """Write the program to `folder` and return it with its sha256."""
@@ -62,7 +62,7 @@ class Program:
         state = self.exported.state_dict
         weights = tensorstore.write(folder / "weights.safetensors", state)
         stubs = {name: _stub(tensor) for name, tensor in state.items()}
-        with _state_of(self.exported, stubs):
+        with quiet(), _state_of(self.exported, stubs):
             torch.export.save(self.exported, folder / "graph.pt2")
         parts = (weights, _digest(self.exported), json.dumps(self.signature.to_json()))
         saved = replace(self, sha256=hashlib.sha256("\n".join(parts).encode()).hexdigest())
@@ -87,7 +87,8 @@ def load(folder: Path) -> Program:
     import torch
 
     data = describe(folder)
-    exported = torch.export.load(folder / "graph.pt2")
+    with quiet():
+        exported = torch.export.load(folder / "graph.pt2")
     state = tensorstore.read(folder / "weights.safetensors")
     exported._state_dict = {  # noqa: SLF001 - torch offers no public way to swap weights in
         name: torch.nn.Parameter(state[name], requires_grad=False)
@@ -169,11 +170,17 @@ def _state_of(exported: ExportedProgram, state: dict[str, torch.Tensor]) -> Iter
 
 def _digest(exported: ExportedProgram) -> str:
     """Return the sha256 of the graph, its ranges and its lifted constants (not its weights)."""
-    digest = hashlib.sha256(str(exported.graph).encode())
-    digest.update(repr(exported.range_constraints).encode())
+    import torch
+
+    digest = hashlib.sha256()
+    for path, module in exported.graph_module.named_modules():  # branches of torch.cond, too
+        if isinstance(module, torch.fx.GraphModule):
+            digest.update(f"{path}\n{module.graph}\n".encode())
+    digest.update(str(sorted(map(str, exported.range_constraints.items()))).encode())
     for name, value in sorted(exported.constants.items()):
-        digest.update(name.encode())
-        digest.update(
-            tensorstore.content(value) if hasattr(value, "dtype") else repr(value).encode()
-        )
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+            digest.update(tensorstore.content(value))
+        else:
+            digest.update(f"{name} {value!r}".encode())
     return digest.hexdigest()

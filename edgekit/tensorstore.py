@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import ExportError
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,7 +26,7 @@ def content(tensor: torch.Tensor) -> memoryview:
     """Return a tensor's elements as bytes, row-major, without a copy where it is contiguous."""
     import torch
 
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     if not flat.numel():
         return memoryview(b"")
     return flat.view(torch.uint8).numpy().data
@@ -54,29 +56,53 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     return found | {alias: found[name] for alias, name in aliases.items()}
 
 
-def _plan(tensors: Mapping[str, torch.Tensor]) -> tuple[bytes, list[torch.Tensor]]:
-    entries: dict[str, Any] = {}
-    aliases: dict[str, str] = {}
+def unique(tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Return the tensors without those that are another one's memory under a second name."""
+    return _shared(tensors)[0]
+
+
+def _shared(
+    tensors: Mapping[str, torch.Tensor],
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor], dict[str, str]]:
+    """Return the unique tensors, the same by name, and for every other name that of its twin."""
     first: dict[tuple[Any, ...], str] = {}
-    unique: list[torch.Tensor] = []
-    offset = 0
+    kept: dict[str, torch.Tensor] = {}
+    aliases: dict[str, str] = {}
     for name, tensor in tensors.items():
         place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if tensor.numel() and place in first:
             aliases[name] = first[place]
             continue
         first[place] = name
+        kept[name] = tensor
+    return list(kept.values()), kept, aliases
+
+
+def _plan(tensors: Mapping[str, torch.Tensor]) -> tuple[bytes, list[torch.Tensor]]:
+    found, kept, aliases = _shared(tensors)
+    entries: dict[str, Any] = {}
+    offset = 0
+    for name, tensor in kept.items():
         size = tensor.numel() * tensor.element_size()
         entries[name] = {
-            "dtype": _NAMES[str(tensor.dtype).removeprefix("torch.")],
+            "dtype": _name_of(tensor, name),
             "shape": list(tensor.shape),
             "data_offsets": [offset, offset + size],
         }
-        unique.append(tensor)
         offset += size
     entries["__metadata__"] = {"aliases": json.dumps(aliases)}
     header = json.dumps(entries).encode()
-    return header + b" " * (-(len(header) + 8) % _ALIGN), unique
+    return header + b" " * (-(len(header) + 8) % _ALIGN), found
+
+
+def _name_of(tensor: torch.Tensor, name: str) -> str:
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if kind not in _NAMES:
+        raise ExportError(
+            f"The model's tensor {name!r} is of type {kind}, which cannot be stored.",
+            "Convert it to one of the common element types.",
+        )
+    return _NAMES[kind]
 
 
 _NAMES = {
@@ -90,5 +116,8 @@ _NAMES = {
     "int8": "I8",
     "uint8": "U8",
     "bool": "BOOL",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
     "complex64": "C64",
 }
