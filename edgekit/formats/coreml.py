@@ -75,15 +75,19 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     warm_up()
     import coremltools as ct
 
+    signature = mapped(program.signature, _MAPPED)
+    outputs = [  # from iOS 16 on, a float16 program would give float16
+        ct.TensorType(spec.name, dtype=spec.dtype.numpy().type if spec.dtype.is_float else None)
+        for spec in signature.outputs
+    ]
     precision = ct.precision.FLOAT16 if recipe.activations == "float16" else ct.precision.FLOAT32
     model: coremltools.models.MLModel = ct.convert(
         program.exported.run_decompositions({}),
-        outputs=[ct.TensorType(name=spec.name) for spec in program.signature.outputs],
+        outputs=outputs,
         minimum_deployment_target=getattr(ct.target, f"iOS{options['ios']}"),
         compute_precision=precision,
         skip_model_load=True,
     )
-    signature = mapped(program.signature, _MAPPED)
     _describe(model, program, signature)
     # save() would add a mapping of debug handles for another product, and fails to on loops.
     model._mil_program = None  # noqa: SLF001

@@ -7,7 +7,7 @@ accelerators then compute in float16, the CPU in float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +149,7 @@ def _channels_last(spec: TensorSpec) -> TensorSpec:
     return replace(spec, shape=(n, h, w, c), layout="nhwc")
 
 
-def _take_channels_last(exported: ExportedProgram, names: Iterable[str]) -> ExportedProgram:
+def _take_channels_last(exported: ExportedProgram, names: Collection[str]) -> ExportedProgram:
     """Let the inputs `names` come as NHWC, and put the transposition to NCHW behind each."""
     import torch
 
@@ -164,5 +164,10 @@ def _take_channels_last(exported: ExportedProgram, names: Iterable[str]) -> Expo
         nchw.meta = dict(node.meta)
         node.replace_all_uses_with(nchw, delete_user_cb=lambda user, new=nchw: user is not new)
         node.meta = {**node.meta, "val": value.permute(0, 2, 3, 1).contiguous()}
+    positional, named = exported.example_inputs
+    exported._example_inputs = (  # noqa: SLF001 - retracing calls the program with them
+        positional,
+        {k: v.permute(0, 2, 3, 1).contiguous() if k in names else v for k, v in named.items()},
+    )
     exported.graph_module.recompile()
     return exported
