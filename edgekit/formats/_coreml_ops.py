@@ -1,18 +1,24 @@
-"""PyTorch operators that coremltools converts from TorchScript but not from torch.export.
+"""PyTorch operators that coremltools lacks for torch.export, or converts to something else.
 
-A recurrent layer arrives from torch.export as one node with a tuple as its value; coremltools' own
-functions expect one name per output.  `_tupled` translates between the two.
+Two tables say what is here.  `_RECURRENT`: a recurrent layer arrives from torch.export as one node
+with a tuple as its value; coremltools' own functions expect one name per output, and `_tupled`
+translates between the two.  `_CORRECTED`: coremltools 9.0 reads the arguments of these operators by
+position only and so loses the keyword ones without a word, or computes something near by.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from coremltools.converters.mil import Builder as mb  # noqa: N813 - its name in all its examples
 from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+
+Converter = Callable[[Any, Any], None]
 
 _RECURRENT = {  # ATen overload -> (coremltools' function, number of outputs)
     "gru.input": (ops.gru, 2),
@@ -20,18 +26,27 @@ _RECURRENT = {  # ATen overload -> (coremltools' function, number of outputs)
     "rnn_tanh.input": (ops.rnn_tanh, 2),
     "rnn_relu.input": (ops.rnn_relu, 2),
 }
+_FLOAT32_EPSILON = 2.0**-23  # of torch.finfo(torch.float32)
 
 
 @cache
 def register() -> None:
     """Make the operators known to coremltools; a second call does nothing."""
     for kind, (function, outputs) in _RECURRENT.items():
-        converter = _tupled(function, outputs)
-        converter.__name__ = kind
-        register_torch_op(converter, override=True)
+        _register(kind, _tupled(function, outputs))
+    for kind, converter in _CORRECTED.items():
+        _register(kind, converter)
 
 
-def _tupled(function: Callable[..., None], outputs: int) -> Callable[..., None]:
+def _register(kind: str, converter: Converter) -> None:
+    def named(context: Any, node: Any) -> None:
+        converter(context, node)
+
+    named.__name__ = kind
+    register_torch_op(named, override=True)
+
+
+def _tupled(function: Converter, outputs: int) -> Converter:
     def convert(context: Any, node: Any) -> None:
         apart = copy.copy(node)
         apart.outputs = [f"{node.name}_{index}" for index in range(outputs)]
@@ -39,3 +54,150 @@ def _tupled(function: Callable[..., None], outputs: int) -> Callable[..., None]:
         context.add(tuple(context[name] for name in apart.outputs), torch_name=node.name)
 
     return convert
+
+
+def _argument(context: Any, node: Any, place: int, name: str, default: Any) -> Any:
+    """Return an argument's value, wherever it was given; `default` where it was not, or None."""
+    given = ops._get_inputs(context, node)  # noqa: SLF001 - as each of its converters does
+    by_name = ops._get_kwinputs(context, node, name, default=[None])  # noqa: SLF001
+    found = given[place] if len(given) > place else by_name[0]
+    value = getattr(found, "val", found)
+    return default if value is None else value
+
+
+def _under_another_name(function: Converter, context: Any, node: Any) -> Any:
+    """Convert a node under a name of its own, and return the result to go on with."""
+    inner = copy.copy(node)
+    inner.name, inner.outputs = f"{node.name}_inner", [f"{node.name}_inner"]
+    function(context, inner)
+    return context[inner.name]
+
+
+def _gelu(context: Any, node: Any) -> None:
+    """Keep `approximate`, which is a keyword."""
+    mode = {"none": "EXACT", "tanh": "TANH_APPROXIMATION"}[
+        _argument(context, node, 1, "approximate", "none")
+    ]
+    context.add(mb.gelu(x=context[node.inputs[0]], mode=mode, name=node.name))
+
+
+def _with_alpha(function: Converter, scaled: int) -> Converter:
+    """Keep `alpha`, which multiplies the operand at the place `scaled`."""
+
+    def convert(context: Any, node: Any) -> None:
+        alpha = _argument(context, node, 2, "alpha", 1)
+        plain = copy.copy(node)
+        plain.inputs, plain.kwinputs = list(node.inputs[:2]), None
+        if alpha != 1:
+            operand = ops._get_inputs(context, node)[scaled]  # noqa: SLF001
+            operand, factor = ops.promote_input_dtypes([operand, alpha])
+            plain.inputs[scaled] = f"{node.name}_scaled"
+            context.add(mb.mul(x=operand, y=factor, name=plain.inputs[scaled]))
+        function(context, plain)
+
+    return convert
+
+
+def _softplus(context: Any, node: Any) -> None:
+    """Keep `threshold`: where ``beta * x`` exceeds it the result is x.
+
+    The default of 20 changes the result by a relative 1e-10, and is not worth an operation.
+    """
+    beta = float(_argument(context, node, 1, "beta", 1.0))
+    threshold = float(_argument(context, node, 2, "threshold", 20.0))
+    if threshold >= 15:
+        ops.softplus(context, node)
+        return
+    x, smooth = context[node.inputs[0]], _under_another_name(ops.softplus, context, node)
+    linear = mb.greater(x=mb.mul(x=x, y=beta), y=threshold)
+    context.add(mb.select(cond=linear, a=x, b=smooth, name=node.name))
+
+
+def _log_softmax(context: Any, node: Any) -> None:
+    """Compute ``x - max - log(sum(exp(x - max)))``; the log of a softmax loses small results."""
+    x, axis = context[node.inputs[0]], int(_argument(context, node, 1, "dim", -1))
+    shifted = mb.sub(x=x, y=mb.reduce_max(x=x, axes=[axis], keep_dims=True))
+    total = mb.reduce_sum(x=mb.exp(x=shifted), axes=[axis], keep_dims=True)
+    context.add(mb.sub(x=shifted, y=mb.log(x=total), name=node.name))
+
+
+def _rms_norm(context: Any, node: Any) -> None:
+    """Compute ``x / sqrt(mean(x ** 2) + eps) * weight`` with nothing that overflows float16.
+
+    coremltools divides by the largest magnitude first and then adds `eps` unscaled: another eps for
+    every input.  With ``m = max(|x|, sqrt(eps))`` the root is ``m sqrt(mean((x/m)**2) +
+    (sqrt(eps)/m)**2)``, whose every term lies between 0 and 1.
+    """
+    x, shape = context[node.inputs[0]], _argument(context, node, 1, "normalized_shape", ())
+    root = math.sqrt(float(_argument(context, node, 3, "eps", _FLOAT32_EPSILON)))
+    weight = context[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else None
+    axes = list(range(-len(shape), 0))
+    peak = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=axes, keep_dims=True), y=root)
+    scaled = mb.real_div(x=x, y=peak)
+    mean = mb.reduce_mean(x=mb.square(x=scaled), axes=axes, keep_dims=True)
+    squares = mb.add(x=mean, y=mb.square(x=mb.real_div(x=root, y=peak)))
+    if weight is None:
+        context.add(mb.real_div(x=scaled, y=mb.sqrt(x=squares), name=node.name))
+    else:
+        normal = mb.real_div(x=scaled, y=mb.sqrt(x=squares))
+        context.add(mb.mul(x=normal, y=weight, name=node.name))
+
+
+def _spread(context: Any, node: Any) -> Any:
+    """Return the variance; without `correction` it is the unbiased one."""
+    dims = _argument(context, node, 1, "dim", None)
+    axes = None if dims is None else tuple(int(axis) for axis in dims) or None
+    correction = float(_argument(context, node, 2, "correction", 1.0))
+    keep = bool(_argument(context, node, 3, "keepdim", False))
+    x = context[node.inputs[0]]
+    return ops._var(x, axes=axes, keep_dims=keep, correction=correction)  # noqa: SLF001
+
+
+def _var(context: Any, node: Any) -> None:
+    context.add(mb.identity(x=_spread(context, node), name=node.name))
+
+
+def _std(context: Any, node: Any) -> None:
+    context.add(mb.sqrt(x=_spread(context, node), name=node.name))
+
+
+def _reciprocal(context: Any, node: Any) -> None:
+    """Divide; `inverse` adds 1e-4 to its operand."""
+    context.add(mb.real_div(x=1.0, y=context[node.inputs[0]], name=node.name))
+
+
+def _antialiased(_context: Any, _node: Any) -> None:
+    """Refuse what would come out without its antialiasing filter."""
+    raise NotImplementedError("Core ML has no interpolation with antialias=True")
+
+
+def _clamp(context: Any, node: Any) -> None:
+    """Keep integers integers where one bound is missing; leave the rest to coremltools."""
+    x = context[node.inputs[0]]
+    low = _argument(context, node, 1, "min", None)
+    high = _argument(context, node, 2, "max", None)
+    if not ops.types.is_int(x.dtype) or not all(type(b).__name__ in _INTEGERS for b in (low, high)):
+        ops.clamp(context, node)
+        return
+    if low is not None:
+        x = mb.maximum(x=x, y=int(low))
+    context.add(mb.minimum(x=x, y=int(high if high is not None else 2**31 - 1), name=node.name))
+
+
+_INTEGERS = {"int", "int32", "int64", "NoneType"}
+_CORRECTED: dict[str, Converter] = {
+    "gelu": _gelu,
+    "add": _with_alpha(ops.add, 1),
+    "sub": _with_alpha(ops.sub, 1),
+    "rsub": _with_alpha(ops.sub, 0),
+    "softplus": _softplus,
+    "log_softmax": _log_softmax,
+    "_log_softmax": _log_softmax,
+    "rms_norm": _rms_norm,
+    "var.correction": _var,
+    "std.correction": _std,
+    "reciprocal": _reciprocal,
+    "_upsample_bilinear2d_aa": _antialiased,
+    "_upsample_bilinear2d_aa.vec": _antialiased,
+    "clamp": _clamp,
+}

@@ -79,16 +79,16 @@ def test_the_operation_that_overflows_is_named(tmp_path: Path) -> None:
     assert found is not None
     assert found.overflowed
     assert found.type == "exp"
-    assert str(found).startswith("this model overflows fp16 at op ")
+    assert str(found).startswith("overflows float16 at op ")
     assert engine.first_divergence({"x": np.ones((1, 3), np.float32)}, tolerance_db=40) is None
 
 
-def test_a_converter_that_changes_the_model_is_found_out(tmp_path: Path) -> None:
-    """coremltools 9.0 reads approximate="tanh" of an exported program as the exact GELU."""
-    model, inputs = nn.GELU("tanh"), (torch.linspace(-3, 3, 50),)
+def test_a_conversion_of_another_function_is_found_out(tmp_path: Path) -> None:
+    """The two GELUs differ by less than 1e-3, which is all that coremltools 9.0 mistakes."""
+    model, inputs = nn.GELU(), (torch.linspace(-3, 3, 50),)
     path = convert(model, inputs, tmp_path / "m.mlpackage", half=False)
-    assert compare(path, model, inputs) < 80
-    assert compare(path, nn.GELU(), inputs) > 120
+    assert compare(path, nn.GELU("tanh"), inputs) < 80
+    assert compare(path, model, inputs) > 120
 
 
 def test_watched_values_come_with_the_outputs(tmp_path: Path) -> None:
