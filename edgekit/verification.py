@@ -6,7 +6,7 @@ Running (`measure`) and judging (`judge`) are apart: what was measured can be ju
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,10 @@ class Verification:
         samples: How many input sets were run.
         outputs: One check per output.
         quantization_sqnr_db: Quantized graph against float source; None for float recipes.
+        float32_sqnr_db: Lowest SQNR of any output when the runtime does not round to float16, on
+            the sample where rounding costs most: what the conversion itself loses.  None for an
+            artifact that does not compute in float16, and in runtimes that always round.
+        divergence: After a failure: what float16 does to the first value that it spoils.
     """
 
     status: str
@@ -75,6 +79,8 @@ class Verification:
     samples: int = 0
     outputs: tuple[OutputCheck, ...] = ()
     quantization_sqnr_db: float | None = None
+    float32_sqnr_db: float | None = None
+    divergence: str = ""
 
     @property
     def sqnr_db(self) -> float | None:
@@ -95,6 +101,7 @@ class Verification:
         """Return plain data; infinite figures become the strings "inf" and "-inf"."""
         return {
             **vars(self),
+            "float32_sqnr_db": _plain(self.float32_sqnr_db),
             "outputs": [
                 {key: _plain(value) for key, value in vars(check).items()} for check in self.outputs
             ],
@@ -107,7 +114,8 @@ class Verification:
             OutputCheck(**{key: _unplain(value) for key, value in check.items()})
             for check in data["outputs"]
         )
-        return Verification(**{**data, "outputs": checks})
+        unrounded = _unplain(data.get("float32_sqnr_db"))
+        return Verification(**{**data, "outputs": checks, "float32_sqnr_db": unrounded})
 
 
 def verify_file(
@@ -119,6 +127,7 @@ def verify_file(
     tolerance: Tolerance,
     *,
     runtime: str | None = None,
+    layers: Mapping[str, str] | None = None,
 ) -> Verification:
     """Run an artifact on samples and compare it with the outputs that are expected.
 
@@ -130,6 +139,8 @@ def verify_file(
         references: The source model's outputs for each.
         tolerance: The bounds.
         runtime: Name of the runtime to use; None for the best available.
+        layers: Layer that each value of the graph belongs to, by the value's name, so that a
+            failure can name it; see `edgekit.layers.layers_of`.
     """
     try:
         session = runtimes.open_session(path, format_name, runtime=runtime)
@@ -143,27 +154,89 @@ def verify_file(
             mismatch = _signature_mismatch(session, signature)
             if mismatch:
                 return Verification(FAILED, mismatch, described, session.note or "")
-            outputs = [session.run(feeds_for(signature, sample)) for sample in samples]
+            feeds = [feeds_for(signature, sample) for sample in samples]
+            outputs = [session.run(each) for each in feeds]
+            checks = tuple(
+                judge(
+                    spec,
+                    [each[spec.name] for each in outputs],
+                    [r[spec.name] for r in references],
+                    tolerance,
+                )
+                for spec in signature.outputs
+            )
+            bad = [check for check in checks if not check.passed]
+            worst = _worst_sample(outputs, references)
+            rounding = _rounding(
+                session, feeds[worst], references[worst], tolerance, failed=bool(bad)
+            )
         except UnavailableError as error:
             return Verification(NOT_RUN, error.message, described, session.note or "")
         except EdgekitError as error:
             return Verification(
                 FAILED, f"It does not run: {error.message}", described, session.note or ""
             )
-    checks = tuple(
-        judge(
-            spec,
-            [each[spec.name] for each in outputs],
-            [r[spec.name] for r in references],
-            tolerance,
-        )
-        for spec in signature.outputs
-    )
-    bad = [check for check in checks if not check.passed]
-    reason = "; ".join(f"{check.name}: {', '.join(check.reasons)}" for check in bad)
+    reasons = [f"{check.name}: {', '.join(check.reasons)}" for check in bad]
+    divergence = _with_layer(rounding, layers or {})
     return Verification(
-        FAILED if bad else PASSED, reason, described, session.note or "", len(samples), checks
+        FAILED if bad else PASSED,
+        "; ".join([*reasons, *([divergence] if divergence else [])]),
+        described,
+        session.note or "",
+        len(samples),
+        checks,
+        float32_sqnr_db=rounding.sqnr_db,
+        divergence=divergence,
     )
+
+
+@dataclass(frozen=True)
+class _Rounding:
+    """What rounding to float16 does, as far as the runtime can tell."""
+
+    sqnr_db: float | None = None  # of the unrounded outputs against the source
+    value: str = ""
+    loss: str = ""
+
+
+def _rounding(
+    session: Session, feeds: Arrays, reference: Arrays, tolerance: Tolerance, *, failed: bool
+) -> _Rounding:
+    """Ask the runtime what it gives without rounding and, after a failure, where rounding hurts."""
+    found = session.explain(feeds, tolerance.sqnr_db if failed else None)
+    if found is None:
+        return _Rounding()
+    ratio = _lowest_sqnr(found.outputs, reference)
+    if failed and not ratio >= tolerance.sqnr_db:
+        loss = f"without rounding to float16 it is {ratio:.1f} dB: the conversion itself loses it"
+        return _Rounding(ratio, "", loss)
+    return _Rounding(ratio, found.value, found.loss)
+
+
+def _worst_sample(outputs: Sequence[Arrays], references: Sequence[Arrays]) -> int:
+    pairs = zip(outputs, references, strict=True)
+    ratios = [_lowest_sqnr(output, reference) for output, reference in pairs]
+    return int(np.argmin(np.nan_to_num(ratios, nan=-math.inf)))
+
+
+def _lowest_sqnr(output: Arrays, reference: Arrays) -> float:
+    """Return the lowest SQNR of any floating-point output; -inf where finite became non-finite."""
+    found = math.inf
+    for name, want in reference.items():
+        got = output[name]
+        if want.dtype.kind != "f" or got.shape != want.shape:
+            continue
+        difference = metrics.compare(want, got)
+        found = min(found, -math.inf if difference.nonfinite_mismatch else difference.sqnr_db)
+    return found
+
+
+def _with_layer(rounding: _Rounding, layers: Mapping[str, str]) -> str:
+    """Name the layer of a value: a converter's names begin with the graph's own."""
+    names = [name for name in layers if rounding.value == name]
+    names += [name for name in layers if rounding.value.startswith(f"{name}_")]
+    layer = layers[max(names, key=len)] if names else ""
+    return f"{rounding.loss}, in layer {layer}" if layer else rounding.loss
 
 
 def feeds_for(signature: Signature, sample: Arrays) -> Arrays:

@@ -10,7 +10,7 @@ from torch import Tensor, inference_mode
 
 from edgekit.mil.code import RunValue, Step
 from edgekit.mil.interpreter import Interpreter
-from edgekit.wire.mlprogram import Program
+from edgekit.wire.mlprogram import Block, Function, Program, StateType, TensorType, ValueType
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Divergence:
     def __str__(self) -> str:
         where = f"op {self.operation!r} ({self.type})"
         if self.overflowed:
-            return f"this model overflows fp16 at {where}"
-        return f"this model falls to {self.sqnr_db:.1f} dB in fp16 at {where}"
+            return f"overflows float16 at {where}"
+        return f"falls to {self.sqnr_db:.1f} dB in float16 at {where}"
 
 
 def first_divergence(
@@ -59,6 +59,25 @@ def first_divergence(
             if found is not None:
                 return found
     return None
+
+
+def computes_in_half(function: Function) -> bool:
+    """Return whether any value that the function takes or computes is a float16 or bfloat16."""
+
+    def half(kind: ValueType) -> bool:
+        if isinstance(kind, StateType):
+            return half(kind.wrapped)
+        return isinstance(kind, TensorType) and kind.dtype in {"float16", "bfloat16"}
+
+    def computed(block: Block) -> bool:
+        return any(
+            any(half(output.type) for output in operation.outputs)
+            or any(computed(nested) for nested in operation.blocks)
+            for operation in block.operations
+            if operation.type != "const"
+        )
+
+    return any(half(item.type) for item in function.inputs) or computed(function.block)
 
 
 def sqnr_db(got: Tensor, want: Tensor) -> float:

@@ -16,6 +16,12 @@ def show(verdict: Verification, console: Console) -> None:
     said = verdict.status.replace("_", " ")
     where = f" in {verdict.runtime} on {verdict.samples} samples" if verdict.samples else ""
     console.print(f"{said}{where}", markup=False)
+    if verdict.float32_sqnr_db is not None:
+        console.print(
+            f"SQNR {decibels(verdict.sqnr_db)} as it computes, "
+            f"{decibels(verdict.float32_sqnr_db)} without rounding to float16",
+            markup=False,
+        )
     if not verdict.outputs:
         return
     table = Table(box=None, pad_edge=False)

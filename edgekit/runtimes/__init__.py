@@ -11,11 +11,16 @@ A runtime module holds::
 
 `open_session` wraps the module's `Engine` into a `Session`, which does all checking once, for every
 runtime: an engine only ever sees complete feeds of the right names, dtypes and shapes.
+
+An engine that rounds, and could do without, may offer `explain` beside what `Engine` asks for::
+
+    def explain(feeds: Arrays, tolerance_db: float | None) -> Explanation | None
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -29,6 +34,21 @@ from edgekit.tensors import DType, Signature, TensorSpec
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What an engine says of the rounding in its results.
+
+    Attributes:
+        outputs: What it gives without rounding, by name.
+        value: Name of the first value that rounding spoils; empty when none was found or sought.
+        loss: What rounding does to it, in words: ``overflows float16 at op 'exp_0' (exp)``.
+    """
+
+    outputs: Arrays
+    value: str = ""
+    loss: str = ""
 
 
 class Engine(Protocol):
@@ -99,8 +119,31 @@ class Session:
         Raises:
             UsageError: an input is missing, unknown, of the wrong kind or of the wrong shape.
         """
+        return self._opened().infer(self._checked(feeds), watch)
+
+    def explain(
+        self, feeds: Mapping[str, npt.ArrayLike], tolerance_db: float | None = None
+    ) -> Explanation | None:
+        """Tell rounding apart from everything else, where the engine can; None where it cannot.
+
+        Args:
+            feeds: As for `run`.
+            tolerance_db: Also look for the first value whose SQNR against the unrounded one is
+                lower than this; None to look for none.
+        """
+        hook = getattr(self._opened(), "explain", None)
+        if hook is None:
+            return None
+        found: Explanation | None = hook(self._checked(feeds), tolerance_db)
+        return found
+
+    def _opened(self) -> Engine:
         if self._engine is None:
             raise UsageError("This session is closed.", "Open the artifact again.")
+        return self._engine
+
+    def _checked(self, feeds: Mapping[str, npt.ArrayLike]) -> Arrays:
+        """Return the feeds as the engine takes them."""
         specs = self._signature.inputs
         unknown = sorted(set(feeds) - {spec.name for spec in specs})
         missing = [spec.name for spec in specs if spec.name not in feeds]
@@ -118,8 +161,7 @@ class Session:
                 + ".",
                 f"The model takes {', '.join(map(str, specs)) or 'no inputs'}.",
             )
-        checked = {spec.name: fit(np.asarray(feeds[spec.name]), spec) for spec in specs}
-        return self._engine.infer(checked, watch)
+        return {spec.name: fit(np.asarray(feeds[spec.name]), spec) for spec in specs}
 
     def close(self) -> None:
         """Free the model; a second call does nothing."""

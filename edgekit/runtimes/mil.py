@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgekit.errors import UnavailableError, UsageError
-from edgekit.runtimes import Array, Arrays
+from edgekit.runtimes import Array, Arrays, Explanation
 from edgekit.tensors import DType, Signature, TensorSpec
 from edgekit.wire.mlprogram import ModelFile, read_model
 
@@ -118,6 +118,21 @@ class MilEngine:
 
         with _torch_threads(self._threads):
             return first_divergence(self._program, self._tensors(feeds), tolerance_db, self._name)
+
+    def explain(self, feeds: Arrays, tolerance_db: float | None) -> Explanation | None:
+        """Run without rounding, from zero states; None for a program that never rounds."""
+        from edgekit.mil.divergence import computes_in_half
+        from edgekit.mil.interpreter import Interpreter
+
+        if not computes_in_half(self._program.functions[self._name]):
+            return None
+        with _torch_threads(self._threads):
+            free = Interpreter(self._program, self._name, "float32")
+            values = free.run(self._tensors(feeds))
+        specs = {spec.name: spec for spec in _widened(self._signature).outputs}
+        outputs = {name: _array(values[name], spec) for name, spec in specs.items()}
+        found = None if tolerance_db is None else self.first_divergence(feeds, tolerance_db)
+        return Explanation(outputs, found.value, str(found)) if found else Explanation(outputs)
 
     def reset_state(self) -> None:
         """Set every state back to zeros."""
