@@ -60,10 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        cli.main(given, prog_name="edgekit", standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
+        code = cli.main(given, prog_name="edgekit", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         code = error.exit_code
