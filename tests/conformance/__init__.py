@@ -1,0 +1,1 @@
+"""Architectures and operators that every format must convert."""
