@@ -30,7 +30,7 @@ def export(
     """Export a model in this process; `convert` takes the result in place of a source.
 
     Args:
-        module_or_source: An ``nn.Module``, or a source string (see `edgekit.source`).
+        module_or_source: An ``nn.Module``, or a source string (see `edgekit.loading`).
         example_inputs: Arguments of one call: a tuple, or a dict by argument name.
         inputs: Shapes of the inputs, e.g. ``["image:1,3,224,224"]``.
         weights: Trained weights to load into the module of a source string.
@@ -42,8 +42,8 @@ def export(
     """
     from edgekit.exporting import export as export_source
     from edgekit.inputs import InputSpec
+    from edgekit.loading import load_source
     from edgekit.plan import in_memory
-    from edgekit.source import load_source
 
     if isinstance(module_or_source, str):
         source = load_source(module_or_source, weights=Path(weights) if weights else None)

@@ -116,7 +116,7 @@ def convert(source: Any, *, progress: Progress | None = None, **arguments: Any) 
     """Convert a model to several formats, verify each artifact, deliver those that do not fail.
 
     Args:
-        source: A source string (see `edgekit.source`), an ``nn.Module`` or a `Program`.
+        source: A source string (see `edgekit.loading`), an ``nn.Module`` or a `Program`.
         progress: Called with (format or "export", what it does now).
         **arguments: The arguments of `edgekit.plan.plan`, where each is described.
 

@@ -20,9 +20,10 @@ from edgekit.artifact import measured
 from edgekit.dependencies import recorded
 from edgekit.exporting import export
 from edgekit.inputs import InputSpec, read_samples
+from edgekit.loading import load_source
 from edgekit.program import Program
 from edgekit.recipe import load_recipe
-from edgekit.source import Source, load_source
+from edgekit.source import Source
 from edgekit.verification import verify_file
 
 

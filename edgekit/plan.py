@@ -81,7 +81,7 @@ def plan(
     """Resolve and check the arguments of a conversion without running anything.
 
     Args:
-        source: A source string (see `edgekit.source`), an ``nn.Module`` or a `Program`.
+        source: A source string (see `edgekit.loading`), an ``nn.Module`` or a `Program`.
         example_inputs: Arguments of one call of a module: a tuple, or a dict by argument name.
         formats: Names of the formats to convert to.
         recipe: Name or alias of a recipe, or a Recipe.

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from edgekit.blame import is_users, user_line
 from edgekit.dependencies import recorded
-from edgekit.source import load_source
+from edgekit.loading import load_source
 
 SOURCE = """
 import json, os

@@ -14,7 +14,8 @@ from torch import nn
 from edgekit.errors import SourceError
 from edgekit.exporting import export
 from edgekit.inputs import InputSpec
-from edgekit.source import Arguments, load_source
+from edgekit.loading import load_source
+from edgekit.source import Arguments
 
 MODEL = '''"""A small model.
 
