@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -308,7 +308,7 @@ def _build(bench: _Bench, program: Description, name: str) -> FormatResult:
         request = {
             "folder": str(bench.program),
             "format_name": name,
-            "recipe": plan.recipe.name,
+            "recipe": plan.recipe.to_json(),
             "options": plan.options[name],
             "draft": str(draft),
         }
@@ -403,7 +403,7 @@ def _artifact_key(plan: Plan, program: Description, name: str) -> str:
             "samples": program["samples_sha256"],
             "metadata": program["metadata"],
             "format": name,
-            "recipe": asdict(plan.recipe),
+            "recipe": plan.recipe.to_json(),
             "options": plan.options[name],
             "toolchain": module.toolchain() if module.unavailable() is None else None,
             "runtimes": [runtimes.describe(each) for each in runtimes.available(name)],

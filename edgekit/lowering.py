@@ -22,7 +22,7 @@ from edgekit.exporting import export
 from edgekit.inputs import InputSpec, read_samples
 from edgekit.loading import load_source
 from edgekit.program import Program
-from edgekit.recipe import load_recipe
+from edgekit.recipe import Recipe
 from edgekit.source import Source
 from edgekit.verification import verify_file
 
@@ -88,11 +88,11 @@ def save(
 
 
 def build(
-    folder: str, format_name: str, recipe: str, options: dict[str, Any], draft: str
+    folder: str, format_name: str, recipe: dict[str, Any], options: dict[str, Any], draft: str
 ) -> dict[str, Any]:
     """Lower a saved program to one format, verify the result, return the artifact's record."""
     module = registry.load("formats", format_name)
-    chosen = load_recipe(recipe)
+    chosen = Recipe.from_json(recipe)
     worker.stage("opening the program")
     loaded = programs.load(Path(folder))
     samples, references = loaded.samples, loaded.references

@@ -6,7 +6,7 @@ A recipe is one TOML file in ``edgekit/recipes``; its name is its file's name.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,16 @@ class Recipe:
     def bytes_for(self, parameters: int) -> int:
         """Return how many bytes that many weights take in this recipe."""
         return parameters * {"float32": 4, "float16": 2}[self.weights]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Recipe:
+        """Return the recipe that `to_json` described."""
+        tolerance = Tolerance(**data["tolerance"])
+        return Recipe(**{**data, "aliases": tuple(data["aliases"]), "tolerance": tolerance})
 
 
 @cache
