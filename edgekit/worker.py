@@ -65,8 +65,8 @@ def start(log: Path, *, warm_up: str | None = None, temporary: Path | None = Non
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     reply, stage = log.with_suffix(".reply"), log.with_suffix(".stage")
-    for stale in (reply, stage):
-        stale.unlink(missing_ok=True)
+    reply.unlink(missing_ok=True)
+    stage.write_text("")
     with log.open("wb") as sink:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
             [sys.executable, "-m", "edgekit.worker", str(reply), str(stage), warm_up or ""],
