@@ -9,28 +9,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import cache, delivery, lowering, registry, runtimes, worker
+from edgekit import cache, delivery, lowering, registry, worker
 from edgekit.artifact import Artifact
-from edgekit.errors import ConversionError, EdgekitError, UsageError
-from edgekit.plan import SCHEMA_VERSION, Plan, plan
+from edgekit.errors import ConversionError, EdgekitError
+from edgekit.plan import SCHEMA_VERSION, Plan, artifact_key, plan, source_key
 from edgekit.recipe import Recipe, recipes
 from edgekit.verification import FAILED, Verification
-from edgekit.worker import Worker
+from edgekit.workshop import Progress, Workshop, call, longest_first, open_workshop, start_early
 
 # Above this many bytes of weights formats convert one by one: each takes several times that.
 _LARGE = 256 * 2**20
 
-Progress = Callable[[str, str], None]  # (format or "export", what it does now)
 Description = dict[str, Any]  # what `Program.describe` returns
 
 
@@ -137,14 +132,14 @@ def _no_progress(_who: str, _what: str) -> None: ...
 def run(plan: Plan, progress: Progress = _no_progress) -> ConvertReport:
     """Carry out a plan; see `convert`."""
     started = time.monotonic()
-    with _bench(plan, progress) as bench:
-        program, done = _from_cache(bench)
+    with open_workshop(plan, progress) as shop:
+        program, done = _from_cache(shop)
         if program is None or len(done) < len(plan.formats):
-            _start_early(bench, [name for name in plan.formats if name not in done])
-            program = _export(bench)
-            done = done or _finished(bench, program)
+            start_early(shop, [name for name in plan.formats if name not in done])
+            program = _export(shop)
+            done = done or _finished(shop, program)
         todo = [name for name in plan.formats if name not in done]
-        done |= _build_all(bench, program, todo)
+        done |= _build_all(shop, program, todo)
         results = tuple(done[name] for name in plan.formats)
     return ConvertReport(
         results,
@@ -156,172 +151,75 @@ def run(plan: Plan, progress: Progress = _no_progress) -> ConvertReport:
     )
 
 
-# -- The bench: what one run works on --------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """The folders and processes of one run; all gone when it ends, however it ends."""
-
-    plan: Plan
-    progress: Progress
-    program: Path  # folder of the exported program
-    temporary: Path  # folder for the workers' temporary files
-    drafts: Path  # beside the final files, so that delivering is a rename
-    workers: dict[str, Worker] = field(default_factory=dict)
-
-
-@contextmanager
-def _bench(plan: Plan, progress: Progress) -> Iterator[_Bench]:
-    work = drafts = None
-    try:
-        plan.output_dir.mkdir(parents=True, exist_ok=True)
-        drafts = Path(tempfile.mkdtemp(dir=plan.output_dir, prefix=".edgekit-"))
-        work = cache.working_folder()
-        bench = _Bench(plan, progress, work / "program", work, drafts)
-        try:
-            yield bench
-        finally:
-            for each in bench.workers.values():
-                worker.stop(each)
-    except OSError as error:
-        place = error.filename or plan.output_dir
-        raise UsageError(f"{place} cannot be written: {error.strerror}.") from error
-    finally:
-        for folder in filter(None, (work, drafts)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _call(bench: _Bench, who: str, function: str, request: dict[str, Any]) -> worker.Outcome:
-    """Call a function of `lowering` in the worker of that name, or here when not isolated."""
-    name = f"edgekit.lowering:{function}"
-    if not bench.plan.isolate:
-        try:
-            return worker.in_process(name, request)
-        except EdgekitError:
-            raise
-        except Exception as error:
-            raise worker.foreign(error, "Without isolation its log is your terminal.") from error
-    crew = bench.workers
-    if who not in crew:
-        crew[who] = _start(bench, who)
-    outcome = worker.call(
-        crew[who],
-        name,
-        request,
-        timeout=bench.plan.timeout,
-        on_stage=lambda stage: bench.progress(who, stage),
-    )
-    worker.discard(crew[who])  # only what failed leaves a log
-    return outcome
-
-
-def _start(bench: _Bench, who: str) -> Worker:
-    module = "edgekit.lowering" if who == "export" else registry.load("formats", who).__name__
-    return worker.start(cache.log_file(who), warm_up=f"{module}:warm_up", temporary=bench.temporary)
-
-
-def _start_early(bench: _Bench, formats: list[str]) -> None:
-    """Start the workers that will run beside the export, the longest first."""
-    plan = bench.plan
-    if not plan.isolate:
-        return
-    if isinstance(plan.source, str):
-        bench.workers["export"] = _start(bench, "export")
-    for name in _longest_first(formats)[: plan.jobs - 1]:
-        if registry.load("formats", name).unavailable() is None:
-            bench.workers[name] = _start(bench, name)
-
-
-def _longest_first(formats: list[str]) -> list[str]:
-    return sorted(formats, key=lambda name: -registry.load("formats", name).COST)
-
-
 # -- Exporting -------------------------------------------------------------------------------------
 
 
-def _export(bench: _Bench) -> Description:
-    plan = bench.plan
-    bench.progress("export", "exporting")
+def _export(shop: Workshop) -> Description:
+    plan = shop.plan
+    shop.progress("export", "exporting")
     if not isinstance(plan.source, str):
         return lowering.save(
             plan.source,
-            bench.program,
+            shop.program,
             inputs=plan.inputs,
             input_data=plan.input_data,
             metadata=plan.metadata,
             dynamic=plan.dynamic,
         )
     request = {
-        "folder": str(bench.program),
+        "folder": str(shop.program),
         "source": plan.source,
         "weights": str(plan.weights) if plan.weights else None,
         "inputs": list(plan.inputs),
         "input_data": str(plan.input_data) if plan.input_data else None,
         "metadata": plan.metadata,
     }
-    answer = _call(bench, "export", "export_to", request).value
+    answer = call(shop, "export", "export_to", request).value
     if plan.use_cache:
-        cache.remember(_source_key(plan), answer["program"], map(Path, answer["files"]))
+        cache.remember(source_key(plan), answer["program"], map(Path, answer["files"]))
     program: Description = answer["program"]
     return program
-
-
-def _source_key(plan: Plan) -> str:
-    assert isinstance(plan.source, str)
-    return cache.key_of(
-        {
-            "source": plan.source,
-            "folder": str(Path.cwd()),
-            "weights": str(plan.weights),
-            "inputs": plan.inputs,
-            "input_data": str(plan.input_data),
-            "metadata": plan.metadata,
-            "toolchain": lowering.toolchain(),
-            "edgekit": cache.own_code(),
-        }
-    )
 
 
 # -- Building --------------------------------------------------------------------------------------
 
 
-def _build_all(bench: _Bench, program: Description, todo: list[str]) -> dict[str, FormatResult]:
+def _build_all(shop: Workshop, program: Description, todo: list[str]) -> dict[str, FormatResult]:
     weights = program["parameters"] * 4
-    jobs = 1 if weights > _LARGE or not bench.plan.isolate else bench.plan.jobs
+    jobs = 1 if weights > _LARGE or not shop.plan.isolate else shop.plan.jobs
     pool = ThreadPoolExecutor(jobs)
     try:
-        futures = {name: pool.submit(_build, bench, program, name) for name in _longest_first(todo)}
+        futures = {name: pool.submit(_build, shop, program, name) for name in longest_first(todo)}
         return {name: future.result() for name, future in futures.items()}
     finally:  # after Ctrl-C: end the workers, or their threads would be waited for
-        for each in list(bench.workers.values()):
+        for each in list(shop.workers.values()):
             worker.stop(each)
         pool.shutdown(cancel_futures=True)
 
 
-def _build(bench: _Bench, program: Description, name: str) -> FormatResult:
-    plan, started = bench.plan, time.monotonic()
-    bench.progress(name, "starting")
-    draft = bench.drafts / _file_name(plan, program, name)
+def _build(shop: Workshop, program: Description, name: str) -> FormatResult:
+    plan, started = shop.plan, time.monotonic()
+    shop.progress(name, "starting")
+    draft = shop.drafts / _file_name(plan, program, name)
     try:
         _refuse(plan, program, name)
         request = {
-            "folder": str(bench.program),
+            "folder": str(shop.program),
             "format_name": name,
             "recipe": plan.recipe.to_json(),
             "options": plan.options[name],
             "draft": str(draft),
         }
-        outcome = _call(bench, name, "build", request)
+        outcome = call(shop, name, "build", request)
         made = Artifact.from_json(outcome.value, draft)
-        result = _deliver(bench, made)
+        result = _deliver(shop, made)
         if plan.use_cache and result.artifact is not None:
-            key = _artifact_key(plan, program, name)
+            key = artifact_key(plan, program, name)
             cache.store(key, result.artifact.files, result.artifact.to_json())
     except EdgekitError as error:
-        bench.progress(name, "failed")
+        shop.progress(name, "failed")
         return FormatResult(name, FAILED, error=error, seconds=time.monotonic() - started)
-    bench.progress(name, result.status)
+    shop.progress(name, result.status)
     return replace(
         result, seconds=time.monotonic() - started, peak_rss_bytes=outcome.peak_rss_bytes
     )
@@ -356,57 +254,40 @@ def _file_name(plan: Plan, program: Description, name: str) -> str:
     return (plan.name or program["metadata"]["name"]) + suffix
 
 
-def _deliver(bench: _Bench, made: Artifact, *, cached: bool = False) -> FormatResult:
+def _deliver(shop: Workshop, made: Artifact, *, cached: bool = False) -> FormatResult:
     verdict = made.verification
     assert verdict is not None
     if verdict.status == FAILED:
-        place = delivery.reject(made, bench.plan.output_dir)
+        place = delivery.reject(made, shop.plan.output_dir)
         return FormatResult(made.format, FAILED, verification=verdict, rejected=place)
-    placed = delivery.deliver(made, bench.plan.output_dir)
+    placed = delivery.deliver(made, shop.plan.output_dir)
     return FormatResult(made.format, verdict.status, placed, verdict, cached=cached)
 
 
 # -- The cache -------------------------------------------------------------------------------------
 
 
-def _from_cache(bench: _Bench) -> tuple[Description | None, dict[str, FormatResult]]:
+def _from_cache(shop: Workshop) -> tuple[Description | None, dict[str, FormatResult]]:
     """Return the program that the source is known to give, and what is finished of it."""
-    plan = bench.plan
+    plan = shop.plan
     if not plan.use_cache or not isinstance(plan.source, str):
         return None, {}
-    program = cache.recall(_source_key(plan))
-    return program, _finished(bench, program) if program is not None else {}
+    program = cache.recall(source_key(plan))
+    return program, _finished(shop, program) if program is not None else {}
 
 
-def _finished(bench: _Bench, program: Description) -> dict[str, FormatResult]:
+def _finished(shop: Workshop, program: Description) -> dict[str, FormatResult]:
     """Deliver the formats whose artifacts are in the cache."""
-    plan, done = bench.plan, {}
+    plan, done = shop.plan, {}
     for name in plan.formats if plan.use_cache else ():
         started = time.monotonic()
-        found = cache.find(_artifact_key(plan, program, name))
+        found = cache.find(artifact_key(plan, program, name))
         if found is None:
             continue
         path, record = found
-        draft = bench.drafts / _file_name(plan, program, name)
+        draft = shop.drafts / _file_name(plan, program, name)
         kept = Artifact.from_json(record, path)
         made = delivery.renamed(kept, draft)
-        result = _deliver(bench, made, cached=True)
+        result = _deliver(shop, made, cached=True)
         done[name] = replace(result, seconds=time.monotonic() - started)
     return done
-
-
-def _artifact_key(plan: Plan, program: Description, name: str) -> str:
-    module = registry.load("formats", name)
-    return cache.key_of(
-        {
-            "program": program["sha256"],
-            "samples": program["samples_sha256"],
-            "metadata": program["metadata"],
-            "format": name,
-            "recipe": plan.recipe.to_json(),
-            "options": plan.options[name],
-            "toolchain": module.toolchain() if module.unavailable() is None else None,
-            "runtimes": [runtimes.describe(each) for each in runtimes.available(name)],
-            "edgekit": cache.own_code(),
-        }
-    )

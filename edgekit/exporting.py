@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +32,15 @@ from edgekit.tensors import Signature
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
+
+
+def toolchain() -> dict[str, str]:
+    """Return the versions of what shapes an exported program, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "safetensors", "numpy", "transformers"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def export(

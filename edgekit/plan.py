@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekit import cache, exporting, registry, runtimes
 from edgekit import formats as format_plugins
-from edgekit import registry
 from edgekit.errors import UsageError
 from edgekit.inputs import InputSpec
 from edgekit.recipe import Recipe, load_recipe
@@ -161,3 +161,50 @@ def _options(wanted: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, dic
             "Leave it out, or ask for the format that has it.",
         )
     return chosen
+
+
+# -- Identities ------------------------------------------------------------------------------------
+
+
+def source_key(plan: Plan) -> str:
+    """Return the identity of a source string and of all that shapes the program made of it.
+
+    The files that the source reads are not in it: the cache remembers them beside.
+    """
+    assert isinstance(plan.source, str)
+    return cache.key_of(
+        {
+            "source": plan.source,
+            "folder": str(Path.cwd()),
+            "weights": str(plan.weights),
+            "inputs": plan.inputs,
+            "input_data": str(plan.input_data),
+            "metadata": plan.metadata,
+            "toolchain": exporting.toolchain(),
+            "edgekit": cache.own_code(),
+        }
+    )
+
+
+def artifact_key(plan: Plan, program: Mapping[str, Any], name: str) -> str:
+    """Return the identity of one format's artifact: of all that shapes it and its verdict.
+
+    Args:
+        plan: The conversion.
+        program: What `Program.describe` returns.
+        name: The format.
+    """
+    module = registry.load("formats", name)
+    return cache.key_of(
+        {
+            "program": program["sha256"],
+            "samples": program["samples_sha256"],
+            "metadata": program["metadata"],
+            "format": name,
+            "recipe": plan.recipe.to_json(),
+            "options": plan.options[name],
+            "toolchain": module.toolchain() if module.unavailable() is None else None,
+            "runtimes": [runtimes.describe(each) for each in runtimes.available(name)],
+            "edgekit": cache.own_code(),
+        }
+    )
