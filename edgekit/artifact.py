@@ -126,7 +126,8 @@ def open_artifact(path: Path) -> Artifact:
     sidecar = sidecar_of(path)
     try:
         data = json.loads(sidecar.read_text())
-        artifact = Artifact.from_json(data, path)
+        version = data["schema_version"]
+        artifact = Artifact.from_json(data, path) if version == SCHEMA_VERSION else None
     except FileNotFoundError:
         raise ArtifactError(
             f"{path} has no sidecar {sidecar.name}, so nothing says what it should do.",
@@ -134,6 +135,11 @@ def open_artifact(path: Path) -> Artifact:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{sidecar} is not a sidecar that edgekit wrote: {error!r}.") from error
+    if artifact is None:
+        raise ArtifactError(
+            f"{sidecar} has schema version {version}; this edgekit reads {SCHEMA_VERSION}.",
+            "Convert the model again, or use the edgekit that made it.",
+        )
     if measured(path)["sha256"] != artifact.sha256:
         raise ArtifactError(
             f"{path} is not the file that {sidecar.name} describes: its contents have changed.",

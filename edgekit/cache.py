@@ -15,12 +15,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, EdgekitError
 from edgekit.hashing import sha256_of, size_of
 
 _LOGS = 50
@@ -53,18 +53,44 @@ def own_code() -> str:
 
 def working_folder() -> Path:
     """Make and return a new folder for the intermediate files of one run."""
-    parent = folder() / "work"
-    parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=parent))
+    with _writing("work") as parent:
+        return Path(tempfile.mkdtemp(dir=parent))
 
 
 def log_file(who: str) -> Path:
     """Return the path of a new log; only the newest logs of failed runs are kept."""
-    parent = folder() / "logs"
-    parent.mkdir(parents=True, exist_ok=True)
-    for old in sorted(parent.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-_LOGS]:
-        old.unlink(missing_ok=True)
+    with _writing("logs") as parent:
+        for old in sorted(parent.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-_LOGS]:
+            old.unlink(missing_ok=True)
     return parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{who}.log"
+
+
+@contextlib.contextmanager
+def _writing(name: str) -> Iterator[Path]:
+    """Make and yield a folder of the cache that no run can do without."""
+    parent = folder() / name
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        yield parent
+    except OSError as error:
+        raise EdgekitError(
+            f"The cache folder {parent} cannot be written: {error.strerror}.",
+            "Set EDGEKIT_CACHE to a folder that can.",
+        ) from error
+
+
+def _seal(data: dict[str, Any]) -> str:
+    """Return plain data as JSON, with its own sha256."""
+    return json.dumps({"sha256": key_of(data), "data": data})
+
+
+def _unseal(text: str) -> dict[str, Any]:
+    """Return the data of `_seal`, or raise a ValueError when a bit of it has changed."""
+    sealed = json.loads(text)
+    data: dict[str, Any] = sealed["data"]
+    if key_of(data) != sealed["sha256"]:
+        raise ValueError("damaged")
+    return data
 
 
 # -- Artifacts -------------------------------------------------------------------------------------
@@ -74,7 +100,7 @@ def find(key: str) -> tuple[Path, dict[str, Any]] | None:
     """Return a finished conversion's file and record, or None; a damaged one is dropped."""
     entry = folder() / "artifacts" / key
     try:
-        record: dict[str, Any] = json.loads((entry / "record.json").read_text())
+        record = _unseal((entry / "record.json").read_text())
         path = entry / record["file"]
         expected = {record["file"]: record["sha256"], **record["companions"]}
         if all(sha256_of(entry / name) == sha for name, sha in expected.items()):
@@ -100,7 +126,7 @@ def store(key: str, files: Iterable[Path], record: dict[str, Any]) -> None:
     try:
         for file in files:
             copy(file, draft / file.name)
-        (draft / "record.json").write_text(json.dumps(record))
+        (draft / "record.json").write_text(_seal(record))
         draft.replace(parent / key)
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)
@@ -133,7 +159,7 @@ def _prune(parent: Path) -> None:
 def recall(key: str) -> dict[str, Any] | None:
     """Return what a source gave before, if every file that it read is still the same."""
     try:
-        memo = json.loads((folder() / "sources" / f"{key}.json").read_text())
+        memo = _unseal((folder() / "sources" / f"{key}.json").read_text())
         same = all(sha256_of(Path(name)) == sha for name, sha in memo["files"].items())
     except (OSError, ValueError, KeyError, TypeError, ArtifactError):
         return None
@@ -147,5 +173,5 @@ def remember(key: str, program: dict[str, Any], files: Iterable[Path]) -> None:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(memo))
+        draft.write_text(_seal(memo))
         draft.replace(path)

@@ -12,20 +12,25 @@ from edgekit.artifact import Artifact, sidecar_of, write_sidecar
 
 def deliver(made: Artifact, folder: Path) -> Artifact:
     """Move an artifact and its companions to `folder`, write its sidecar, return it there."""
-    placed = replace(made, path=folder / made.path.name)
-    for source, target in zip(made.files, placed.files, strict=True):
-        _move(source, target)
+    placed = _place(made, folder, made.files)
     _remove(_rejected(placed.path))
-    write_sidecar(placed)
     return placed
 
 
 def reject(made: Artifact, folder: Path) -> Path:
     """Move an artifact that failed verification to ``<name>.rejected``; return that path."""
-    place = _rejected(folder / made.path.name)
-    _move(made.path, place)
-    write_sidecar(replace(made, path=place))
-    return place
+    aside = replace(made, path=_rejected(made.path))
+    _move(made.path, aside.path)
+    return _place(aside, folder, [aside.path]).path
+
+
+def _place(made: Artifact, folder: Path, files: list[Path]) -> Artifact:
+    placed = replace(made, path=folder / made.path.name)
+    write_sidecar(made)  # still among the drafts: a full disk is met before anything is in place
+    for file in files:
+        _move(file, folder / file.name)
+    made.sidecar.replace(placed.sidecar)
+    return placed
 
 
 def renamed(kept: Artifact, draft: Path) -> Artifact:

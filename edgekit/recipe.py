@@ -5,14 +5,16 @@ A recipe is one TOML file in ``edgekit/recipes``; its name is its file's name.
 
 from __future__ import annotations
 
+import math
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from edgekit import registry
-from edgekit.errors import UsageError
+from edgekit.errors import UnknownNameError, UsageError
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -72,7 +74,7 @@ class Recipe:
 
     def bytes_for(self, parameters: int) -> int:
         """Return how many bytes that many weights take in this recipe."""
-        return parameters * {"float32": 4, "float16": 2}[self.weights]
+        return parameters * _BYTES[self.weights]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -111,11 +113,49 @@ def load_recipe(name: str | Recipe) -> Recipe:
 
 
 def _read(path: Path) -> Recipe:
-    data: dict[str, Any] = tomllib.loads(path.read_text())
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is no readable TOML file: {error}.") from error
     tolerance = data.pop("tolerance", {})
-    for cls, table in ((Recipe, {**data, "name": "", "tolerance": ""}), (Tolerance, tolerance)):
-        wrong = {field.name for field in fields(cls)} ^ set(table)
-        if wrong:
-            raise UsageError(f"{path}: unknown or missing key {', '.join(sorted(wrong))}.")
-    data["aliases"] = tuple(data["aliases"])
-    return Recipe(name=path.stem, tolerance=Tolerance(**tolerance), **data)
+    _check(path, data, _KEYS)
+    _check(path, tolerance, dict.fromkeys((field.name for field in fields(Tolerance)), _number))
+    return Recipe.from_json({"name": path.stem, **data, "tolerance": tolerance})
+
+
+def _check(path: Path, table: Any, keys: Mapping[str, Callable[[Any], str]]) -> None:
+    """Raise the first thing that is wrong with a table: a key too many, too few, or its value."""
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: tolerance is {table!r}, not a table.")
+    for key in (*table, *keys):
+        if key not in keys:
+            raise UnknownNameError(f"{path}: unknown key {key}.", f"Known: {', '.join(keys)}.")
+        wanted = "given" if key not in table else keys[key](table[key])
+        if wanted:
+            raise UsageError(f"{path}: {key} must be {wanted}.")
+
+
+def _number(value: Any) -> str:
+    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return "" if fine else "a finite number"
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) else "a text"
+
+
+def _texts(value: Any) -> str:
+    return "" if isinstance(value, list) and not any(map(_text, value)) else "a list of texts"
+
+
+def _element_type(value: Any) -> str:
+    return "" if value in list(_BYTES) else f"one of {', '.join(_BYTES)}"
+
+
+_BYTES = {"float32": 4, "float16": 2}
+_KEYS = {
+    "description": _text,
+    "aliases": _texts,
+    "weights": _element_type,
+    "activations": _element_type,
+}

@@ -1,0 +1,90 @@
+"""Recipes: found by any of their names, and a file that is wrong says where."""
+
+import pytest
+
+from edgekit.errors import UnknownNameError, UsageError
+from edgekit.recipe import Recipe, _read, load_recipe, recipes
+
+GOOD = """description = "Half."
+aliases = ["half"]
+weights = "float16"
+activations = "float32"
+[tolerance]
+sqnr_db = 40
+cosine = 0.99
+max_abs_of_peak = 0.1
+integer_agreement = 1.0
+"""
+
+
+@pytest.mark.parametrize("name", ["fp16", "FP16", "fp-16", "Float_16", "half", " half "])
+def test_every_spelling_finds_the_recipe(name):
+    assert load_recipe(name).name == "fp16"
+    assert load_recipe(load_recipe(name)) is load_recipe("fp16")
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("int8", "static_wi8_ai8"),
+        ("W8A8", "static_wi8_ai8"),
+        ("w8-a16", "static_wi8_ai16"),
+        ("int4", "weight_only_wi4_afp32"),
+        ("dynamic_wi8_afp32", "dynamic_wi8_afp32"),
+    ],
+)
+def test_a_recipe_to_come_is_not_an_unknown_name(name, full):
+    with pytest.raises(UsageError, match=f"{full}.* is to come") as raised:
+        load_recipe(name)
+    assert not isinstance(raised.value, UnknownNameError)
+    assert raised.value.hint == f"Available now: {', '.join(recipes())}."
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(UnknownNameError, match="'fp15'") as raised:
+        load_recipe("fp15")
+    assert raised.value.hint == "Did you mean 'fp16'?"
+
+
+def test_a_recipe_file_is_read_whole(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+    recipe = _read(path)
+    assert (recipe.name, recipe.aliases, recipe.tolerance.sqnr_db) == ("mine", ("half",), 40)
+    assert recipe.bytes_for(10) == 20
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("cosine = 0.99", "cosin = 0.99", "unknown key cosin"),
+        ("description", "descripton", "unknown key descripton"),
+        ("cosine = 0.99\n", "", "cosine must be given"),
+        ('aliases = ["half"]\n', "", "aliases must be given"),
+        ("sqnr_db = 40", 'sqnr_db = "40"', "sqnr_db must be a finite number"),
+        ("sqnr_db = 40", "sqnr_db = true", "sqnr_db must be a finite number"),
+        ("sqnr_db = 40", "sqnr_db = nan", "sqnr_db must be a finite number"),
+        ('["half"]', '"half"', "aliases must be a list of texts"),
+        ('["half"]', "[1]", "aliases must be a list of texts"),
+        ('"Half."', "5", "description must be a text"),
+        ('"float16"', '"float15"', "weights must be one of float32, float16"),
+        ('"float32"', "[]", "activations must be one of float32, float16"),
+        ("[tolerance]", "tolerance = 5\n[other]", "unknown key other"),
+        ("weights = ", "weights ", "is no readable TOML file"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_file_is_said(tmp_path, before, after, said):
+    assert GOOD.count(before) == 1
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.replace(before, after))
+    with pytest.raises(UsageError, match=said) as raised:
+        _read(path)
+    assert str(path) in raised.value.message
+
+
+def test_a_tolerance_must_be_a_table(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.partition("[tolerance]")[0] + "tolerance = 5\n")
+    with pytest.raises(UsageError, match="tolerance is 5, not a table"):
+        _read(path)
