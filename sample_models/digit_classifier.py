@@ -18,9 +18,23 @@ import numpy as np
 from sample_data import Array, Arrays, Run, accuracy, first_sample, load_split, load_weights
 from torch import Tensor, nn
 
-LABELS = tuple("0123456789")
+LABELS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 REFERENCE = {"accuracy": 0.9817}
 INK_LEVELS = 16
+
+PREPROCESS = {
+    "picture": {
+        "kind": "image",
+        "input": "image",
+        "channels": "gray",
+        "resize": "stretch",
+        "size": 8,
+        "interpolation": "area",
+        "divide_by": 255,
+    }
+}
+"""White ink on black, in any size; the scans were made by counting the ink in each cell."""
+POSTPROCESS = {"digits": {"kind": "classes", "output": "output"}}
 
 
 class DigitClassifier(nn.Module):

@@ -27,6 +27,9 @@ REFERENCE = {"accuracy": 0.9883}
 TIME_STEPS = 64
 CHANNELS = 6
 
+PREPROCESS = {"motion": {"kind": "tensor"}}
+POSTPROCESS = {"gestures": {"kind": "classes", "output": "output"}}
+
 
 class GestureGru(nn.Module):
     """Two GRU layers; the largest value of each state over time decides.

@@ -33,6 +33,33 @@ FLOOR_DB = -70.0
 LOUDEST_DB = 63.0
 """Above the floor: what a full-scale voice reaches. Louder is clipped."""
 
+PREPROCESS = {
+    "sound": {
+        "kind": "log_mel",
+        "input": "features",
+        "sample_rate": SAMPLE_RATE,
+        "samples": 16_000,
+        "frame": FRAME,
+        "hop": HOP,
+        "fft": SPECTRUM,
+        "window": "hann",
+        "spectrum_divide_by": 640,
+        "mels": MELS,
+        "low_hz": 60,
+        "high_hz": 7600,
+        "mel_norm": "sum",
+        "log": "db",
+        "floor": 1e-12,
+        "offset": 70,
+        "clip": [0, LOUDEST_DB],
+        "round": True,
+        "divide_by": 31.5,
+        "mean": 1,
+    }
+}
+"""`log_mel` below, as data: sound becomes `features`."""
+POSTPROCESS = {"words": {"kind": "classes", "output": "output"}}
+
 
 class KeywordSpotter(nn.Module):
     """DS-CNN: a strided conv stem, four depthwise-separable blocks, a linear head."""

@@ -27,7 +27,24 @@ LABELS = ("negative", "positive")
 REFERENCE = {"accuracy": 0.937}
 
 MAX_WORDS = 32
-PADDING, UNKNOWN = "<pad>", "<unk>"
+PADDING = "<pad>"
+UNKNOWN = "<unk>"
+
+PREPROCESS = {
+    "review": {
+        "kind": "tokens",
+        "ids": "input_ids",
+        "mask": "attention_mask",
+        "vocabulary": "sentiment_transformer.txt",
+        "length": MAX_WORDS,
+        "padding": PADDING,
+        "unknown": UNKNOWN,
+    }
+}
+POSTPROCESS = {
+    "sentiment": {"kind": "classes", "output": "logits"},
+    "embedding": {"kind": "values", "normalize": True},
+}
 
 
 class Block(nn.Module):

@@ -33,6 +33,9 @@ REFERENCE = {"mean_iou": 0.7742, "pixel_accuracy": 0.9525}
 
 SIZE = 64
 
+PREPROCESS = {"image": {"kind": "image", "resize": "stretch", "size": SIZE, "divide_by": 255}}
+POSTPROCESS = {"mask": {"kind": "class_map", "output": "mask_logits"}}
+
 
 class ShapeSegmenter(nn.Module):
     """U-Net with two poolings; one way up is a transposed convolution, the other bilinear."""

@@ -1,0 +1,34 @@
+"""Fixtures for packages: the sample models, converted once for all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import edgekit
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+NAMES = sorted(
+    path.stem for path in SAMPLES.glob("*.py") if "\ndef build(" in path.read_text(encoding="utf-8")
+)
+SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite", "coreml": ".mlpackage"}
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory):
+    """Return a function from (sample, format) to an artifact, converted at its first use.
+
+    EDGEKIT_SAMPLE_ARTIFACTS may name a folder that keeps them between runs.
+    """
+    kept = os.environ.get("EDGEKIT_SAMPLE_ARTIFACTS")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("artifacts")
+
+    def convert(name: str, format_name: str) -> Path:
+        path = folder / (name + SUFFIXES[format_name])
+        if not path.exists():
+            source = str(SAMPLES / f"{name}.py")
+            report = edgekit.convert(source, formats=[format_name], output_dir=folder)
+            assert report.results[0].status == "passed", report.results[0].error
+        return path
+
+    return convert
