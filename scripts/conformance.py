@@ -1,0 +1,246 @@
+"""Run edgekit, and the vendors' own converters, over suites of cases; write docs/conformance.md.
+
+    python scripts/conformance.py operators                      every format, what was not run yet
+    python scripts/conformance.py operators --format onnx --case 'pooling/*'
+    python scripts/conformance.py operators --raw                the vendors' converters alone
+    python scripts/conformance.py operators --again              what did not pass, once more
+    python scripts/conformance.py operators --fresh              from the beginning
+    python scripts/conformance.py page                           only write the page
+
+What became of each case is kept in build/conformance/, one JSON line per run of a case; the last
+one counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import sys
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path[0] = str(ROOT)  # in place of this folder: `tests` is a package of the repository
+os.environ["PYTHONPATH"] = str(ROOT)  # for the workers
+
+from edgekit import worker  # noqa: E402 - the path comes first
+from edgekit.errors import ConversionError  # noqa: E402
+
+FORMATS = ("onnx", "tflite", "coreml")
+ENDS = ("passed", "wrong", "broken", "refused", "crashed")
+BATCH = 250  # cases that one process takes before a fresh one follows
+LIMIT = 120.0  # seconds for one case
+BUILD = ROOT / "build" / "conformance"
+PAGE = ROOT / "docs" / "conformance.md"
+Record = dict[str, Any]
+
+
+def main() -> int:
+    """Do what is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    operators = verbs.add_parser("operators", help="the operator suite")
+    operators.add_argument("--format", choices=FORMATS, action="append")
+    operators.add_argument("--case", default="*", metavar="GLOB")
+    operators.add_argument("--raw", action="store_true", help="the vendors' converters, not ours")
+    operators.add_argument("--again", action="store_true", help="run what did not pass again")
+    operators.add_argument("--fresh", action="store_true", help="forget earlier results")
+    verbs.add_parser("page", help="write docs/conformance.md of the results there are")
+    chosen = parser.parse_args()
+    if chosen.verb == "operators":
+        for format_name in chosen.format or FORMATS:
+            run_operators(format_name, chosen)
+    write_page()
+    return 0
+
+
+# -- Running ---------------------------------------------------------------------------------------
+
+
+def run_operators(format_name: str, chosen: argparse.Namespace) -> None:
+    """Run the cases of one format that are asked for and have no result yet."""
+    from tests.conformance.operators import suite
+
+    path = results_path(format_name, raw=chosen.raw)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if chosen.fresh:
+        path.unlink(missing_ok=True)
+    known = read(path)
+    done = {n for n, each in known.items() if each["end"] == "passed" or not chosen.again}
+    names = fnmatch.filter(suite(), chosen.case)
+    if chosen.case == "*":
+        names = [name for name in names if name not in done]
+    names.sort(key=lambda name: zlib.crc32(name.encode()))  # all families from the beginning
+    while names:
+        batch, names = names[:BATCH], names[BATCH:]
+        names = [*run_batch(batch, format_name, path, raw=chosen.raw), *names]
+        ends = Counter(each["end"] for each in read(path).values())
+        print(f"{format_name}: {dict(ends)}, {len(names)} to go", flush=True)
+
+
+def run_batch(names: list[str], format_name: str, path: Path, *, raw: bool) -> list[str]:
+    """Run cases in one process; note the one that ends it, and return those behind it."""
+    before = len(lines(path))
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        log = Path(folder) / "worker.log"
+        started = worker.start(log, temporary=Path(folder))
+        request = {"names": names, "format_name": format_name, "raw": raw}
+        request |= {"results": str(path), "seconds": LIMIT}
+        try:
+            worker.call(
+                started,
+                "tests.conformance.running:run_batch",
+                request,
+                timeout=LIMIT * len(names),
+            )
+        except ConversionError as error:
+            done = len(lines(path)) - before
+            told = log.read_text(errors="replace")
+            late = "Timeout (" in told
+            reason = f"It was stopped after {LIMIT:g} s." if late else error.message
+            record = {"case": names[done], "format": format_name, "end": "crashed"}
+            record |= {"reason": reason, "code": "time_limit" if late else "crash"}
+            with path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            return names[done + 1 :]
+    return []
+
+
+def results_path(format_name: str, *, raw: bool) -> Path:
+    """Return where the results of the operator suite are kept."""
+    return BUILD / f"operators-{'raw' if raw else 'edgekit'}-{format_name}.jsonl"
+
+
+def lines(path: Path) -> list[str]:
+    """Return the lines of a file that may not be there yet."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def read(path: Path) -> dict[str, Record]:
+    """Return the last record of each case."""
+    return {record["case"]: record for record in map(json.loads, lines(path))}
+
+
+# -- The page --------------------------------------------------------------------------------------
+
+HEAD = """# Conformance
+
+Written by `python scripts/conformance.py`; do not edit.
+
+Each case is converted in recipe `fp32`, executed, and compared with PyTorch on three sets of
+inputs: at least 80 dB SQNR, integers equal. Core ML is executed by edgekit's reference runtime.
+
+- **passed**: converted, executed and equal.
+- **wrong**: converted and executed, and not equal. edgekit does not deliver such a file.
+- **broken**: converted, but the runtime does not open or execute it.
+- **refused**: the converter gives an error.
+- **crashed**: the converter's process died, or did not end within {limit:g} s.
+
+"vendor" is the vendor's converter called as its documentation shows, without edgekit, and judged
+in the same runtimes: `torch.onnx.export(..., dynamo=True)`, `litert_torch.convert`,
+`coremltools.convert` of `run_decompositions({{}})`.
+
+Versions: {versions}.
+"""
+
+
+def write_page() -> None:
+    """Write docs/conformance.md of all results there are."""
+    from edgekit.formats import versions
+
+    packages = ("torch", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert")
+    told = ", ".join(f"{k} {v}" for k, v in versions(*packages, "coremltools").items())
+    parts = [HEAD.format(limit=LIMIT, versions=told), operators_section()]
+    PAGE.write_text("\n".join(parts))
+
+
+def operators_section() -> str:
+    """Return the part of the page about the operator suite."""
+    from tests.conformance.operators import suite
+
+    cases = set(suite())
+    ours, raw = (
+        {f: only(read(results_path(f, raw=raw)), cases) for f in FORMATS} for raw in (False, True)
+    )
+    operators = {op for each in ours.values() for r in each.values() for op in r["operators"]}
+    return "\n".join(
+        [
+            "## Operators",
+            "",
+            f"{len(cases)} cases over {len(operators)} operators: `tests/conformance/operators/`.",
+            "",
+            *totals(ours, raw),
+            "",
+            "### By family",
+            "",
+            "Cases that pass, of those that ran; edgekit / vendor.",
+            "",
+            *families(ours, raw),
+            "",
+            "### What does not pass",
+            "",
+            *failures(ours),
+            "",
+        ]
+    )
+
+
+def only(records: dict[str, Record], cases: Iterable[str]) -> dict[str, Record]:
+    """Return the records of cases that still exist."""
+    return {name: records[name] for name in sorted(cases) if name in records}
+
+
+def totals(ours: dict[str, Any], raw: dict[str, Any]) -> list[str]:
+    """Return the table of how cases ended."""
+    table = [["format", "by", "cases", *ENDS]]
+    for format_name in FORMATS:
+        for who, results in (("edgekit", ours), ("vendor", raw)):
+            counts = Counter(each["end"] for each in results[format_name].values())
+            row = [format_name, who, counts.total(), *(counts[end] for end in ENDS)]
+            table.append(list(map(str, row)))
+    return markdown(table)
+
+
+def families(ours: dict[str, Any], raw: dict[str, Any]) -> list[str]:
+    """Return the table of cases that pass, by family."""
+    names = sorted({name.partition("/")[0] for each in ours.values() for name in each})
+    table = [["family", *(f"{f}: {who}" for f in FORMATS for who in ("edgekit", "vendor"))]]
+    for family in names:
+        row = [family]
+        for format_name in FORMATS:
+            for results in (ours, raw):
+                members = [
+                    r["end"] for n, r in results[format_name].items() if n.startswith(f"{family}/")
+                ]
+                row.append(f"{members.count('passed')}/{len(members)}" if members else "")
+        table.append(row)
+    return markdown(table)
+
+
+def failures(ours: dict[str, Any]) -> list[str]:
+    """Return the table of edgekit's failures, each with its reason code and sentence."""
+    table = [["case", "format", "ended", "code", "reason"]]
+    for format_name in FORMATS:
+        for name, record in ours[format_name].items():
+            if record["end"] != "passed":
+                reason = record["reason"].replace("|", "\\|").replace("\n", " ")
+                table.append([name, format_name, record["end"], record["code"], reason])
+    return markdown(table) if len(table) > 1 else ["Nothing."]
+
+
+def markdown(table: list[list[str]]) -> list[str]:
+    """Return a table, whose first row is its head, as lines of Markdown."""
+    rows = [f"| {' | '.join(row)} |" for row in table]
+    return [rows[0], "|" + "---|" * len(table[0]), *rows[1:]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
