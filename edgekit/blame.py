@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sysconfig
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def user_line(error: BaseException) -> str | None:
             return places[-1]
         current = current.__cause__ or current.__context__
     return None
+
+
+def traced_line(stack_trace: str) -> str | None:
+    """Return "file:line" of the call that a graph's node was traced from: the user's own if any."""
+    places = [(found["file"], int(found["line"])) for found in _FRAME.finditer(stack_trace)]
+    own = [place for place in places if is_users(place[0])]
+    foreign = [place for place in places if f"{os.sep}torch{os.sep}" not in place[0]]
+    file, line = next(reversed(own or foreign or places), ("", 0))
+    return f"{file}:{line}" if file else None
 
 
 def first_line(error: BaseException) -> str:

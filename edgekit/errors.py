@@ -8,11 +8,13 @@
     ├── SourceError             exit 1   the model could not be loaded
     ├── ExportError             exit 1   the model loaded, but torch.export refused it
     ├── ConversionError         exit 1   a format's converter refused or died
+    │   └── UnsupportedOperatorError   1   a format cannot express an operator of the model
     ├── ArtifactError           exit 1   a file is not the artifact that it claims to be
     ├── UnavailableError        exit 1   a dependency or platform is missing; the hint installs it
     └── VerdictError            exit 3   everything ran, and the answer is no
 
-A message is one sentence: what is wrong and where.  A hint is one sentence: what to do.
+A message is one sentence: what is wrong and where.  A hint is one sentence: what to do.  A reason
+is a word for scripts, which stays when sentences get better.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class EdgekitError(Exception):
     """Base of the tree; carries a message, an optional hint and the process exit code."""
 
     exit_code: ClassVar[int] = 1
+    reason: ClassVar[str] = "failed"
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -32,7 +35,12 @@ class EdgekitError(Exception):
 
     def to_json(self) -> dict[str, str | None]:
         """Return the error as plain data, so that it survives a process boundary."""
-        return {"kind": type(self).__name__, "message": self.message, "hint": self.hint}
+        return {
+            "kind": type(self).__name__,
+            "reason": self.reason,
+            "message": self.message,
+            "hint": self.hint,
+        }
 
     @staticmethod
     def from_json(data: dict[str, str | None]) -> EdgekitError:
@@ -47,36 +55,56 @@ class UsageError(EdgekitError):
     """The request is not well formed: a bad option, shape or combination."""
 
     exit_code = 2
+    reason = "bad_request"
 
 
 class UnknownNameError(UsageError):
     """A name that no plugin, recipe or target bears."""
 
+    reason = "unknown_name"
+
 
 class SourceError(EdgekitError):
     """The model could not be found, loaded or called."""
+
+    reason = "source_failed"
 
 
 class ExportError(EdgekitError):
     """torch.export could not turn the model into a graph."""
 
+    reason = "export_failed"
+
 
 class ConversionError(EdgekitError):
     """A format's converter refused the program, crashed, hung or ran out of memory."""
+
+    reason = "conversion_failed"
+
+
+class UnsupportedOperatorError(ConversionError):
+    """A format has no way to express an operator that the model uses."""
+
+    reason = "unsupported_operator"
 
 
 class ArtifactError(EdgekitError):
     """A model file is missing, damaged or of another kind than its name says."""
 
+    reason = "bad_artifact"
+
 
 class UnavailableError(EdgekitError):
     """A package or platform that this step needs is not here."""
+
+    reason = "unavailable"
 
 
 class VerdictError(EdgekitError):
     """A verdict (verification, gate, budget) came out as failed."""
 
     exit_code = 3
+    reason = "verdict_failed"
 
 
 def _subclasses(cls: type[EdgekitError]) -> list[type[EdgekitError]]:

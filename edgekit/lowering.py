@@ -82,7 +82,7 @@ def save(
         specs = tuple(map(InputSpec.parse, inputs))
         samples = None if input_data is None else read_samples(input_data)
         made = export(source, inputs=specs, dynamic=dynamic, samples=samples)
-    passes.run(made.exported)
+    made = replace(made, exported=passes.run(made.exported)[-1].exported)
     worker.stage("saving the program")
     return replace(made, metadata=replace(made.metadata, **given)).save(folder).describe()
 

@@ -184,6 +184,17 @@ def _clamp(context: Any, node: Any) -> None:
     context.add(mb.minimum(x=x, y=int(high if high is not None else 2**31 - 1), name=node.name))
 
 
+def _hardtanh(context: Any, node: Any) -> None:
+    """Clip by bounds of the operand's own type; coremltools passes integers on as integers."""
+    low = float(_argument(context, node, 1, "min_val", -1.0))
+    high = float(_argument(context, node, 2, "max_val", 1.0))
+    x = context[node.inputs[0]]
+    if (low, high) == (0.0, 6.0):
+        context.add(mb.relu6(x=x, name=node.name))
+    else:
+        context.add(mb.clip(x=x, alpha=low, beta=high, name=node.name))
+
+
 _INTEGERS = {"int", "int32", "int64", "NoneType"}
 _CORRECTED: dict[str, Converter] = {
     "gelu": _gelu,
@@ -200,4 +211,5 @@ _CORRECTED: dict[str, Converter] = {
     "_upsample_bilinear2d_aa": _antialiased,
     "_upsample_bilinear2d_aa.vec": _antialiased,
     "clamp": _clamp,
+    "hardtanh": _hardtanh,
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.passes.legalization import legalize
 from edgekit.program import Program
 from edgekit.recipe import Recipe
 from edgekit.tensors import DType, Signature
@@ -20,6 +21,7 @@ from edgekit.wire import ModelSummary
 
 if TYPE_CHECKING:
     import coremltools
+    from torch.export import ExportedProgram
 
 SUFFIXES = (".mlpackage", ".mlmodel")
 COST = 2
@@ -82,7 +84,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     ]
     precision = ct.precision.FLOAT16 if recipe.activations == "float16" else ct.precision.FLOAT32
     model: coremltools.models.MLModel = ct.convert(
-        program.exported.run_decompositions({}),
+        _legalized(program.exported),
         outputs=outputs,
         minimum_deployment_target=getattr(ct.target, f"iOS{options['ios']}"),
         compute_precision=precision,
@@ -93,6 +95,20 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     model._mil_program = None  # noqa: SLF001
     model.save(str(destination))
     return signature
+
+
+def accepts(operator: Any) -> bool:
+    """Whether coremltools converts an ATen overload, by itself or with our help."""
+    from coremltools.converters.mil.frontend.torch import torch_op_registry, utils
+
+    kind = utils.sanitize_op_kind(operator.name())
+    return kind in torch_op_registry._TORCH_OPS_REGISTRY.name_to_func_mapping  # noqa: SLF001
+
+
+def _legalized(exported: ExportedProgram) -> ExportedProgram:
+    """Return the program in operators that coremltools takes, in the dialect that it asks for."""
+    exported = legalize(exported, "coreml", accepts)
+    return exported if exported.dialect == "ATEN" else exported.run_decompositions({})
 
 
 def summarize(path: Path) -> ModelSummary:

@@ -7,11 +7,13 @@ float16 behind float32 inputs and outputs (`_onnx_fp16`).
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.passes.legalization import legalize
 from edgekit.program import Program
 from edgekit.recipe import Recipe
 from edgekit.tensors import DType, Signature
@@ -63,7 +65,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     from edgekit.formats import _onnx_file, _onnx_fp16
 
     exported = torch.onnx.export(
-        program.exported,
+        legalize(program.exported, "onnx", accepts),
         (),
         dynamo=True,
         verbose=False,
@@ -80,6 +82,20 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     _describe(model, program)
     _onnx_file.write(model, destination)
     return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})
+
+
+def accepts(operator: Any) -> bool:
+    """Whether torch's exporter has an ONNX function for an ATen overload, or decomposes it."""
+    return operator in _accepted()
+
+
+@cache
+def _accepted() -> frozenset[Any]:
+    from torch.onnx._internal.exporter import _decomp, _registration
+
+    registry = _registration.ONNXRegistry.from_torchlib()
+    known = set(_decomp.get_onnx_implemented_overloads(registry))
+    return frozenset({*known, *_decomp.create_onnx_friendly_decomposition_table(known)})
 
 
 def summarize(path: Path) -> ModelSummary:

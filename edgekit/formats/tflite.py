@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.blame import first_line
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.passes.legalization import legalize
 from edgekit.program import Program
 from edgekit.recipe import Recipe
 from edgekit.tensors import DType, Signature, TensorSpec
@@ -72,7 +74,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _NARROW,
         _channels_last if options["layout"] == "nhwc" else None,
     )
-    exported = program.exported
+    exported = legalize(program.exported, "tflite", accepts)
     if options["layout"] == "nhwc":
         exported = _take_channels_last(exported, [s.name for s in signature.inputs if s.layout])
     content = _convert(exported, signature)
@@ -80,6 +82,20 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         content = _store_weights_as_float16(content)
     _tflite_file.write(content, signature, program.metadata, destination)
     return signature
+
+
+def accepts(operator: Any) -> bool:
+    """Whether the converter lowers an ATen overload, or decomposes it into what it lowers."""
+    from litert_torch import fx_infra
+    from litert_torch.backend import lowerings
+
+    return lowerings.lookup(operator) is not None or operator in _decomposed_by(fx_infra)
+
+
+@cache
+def _decomposed_by(converter: Any) -> frozenset[Any]:
+    table = converter.decomp
+    return frozenset({*table.pre_convert_decomp(), *table.pre_lower_decomp()})
 
 
 def summarize(path: Path) -> ModelSummary:

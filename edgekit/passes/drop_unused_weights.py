@@ -24,4 +24,4 @@ def run(exported: ExportedProgram) -> PassResult:
     for stored in (exported.state_dict, exported.constants):
         for name in [name for name in stored if name not in read]:
             del stored[name]
-    return PassResult(len(dropped))
+    return PassResult(exported, len(dropped))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgekit.passes import PassResult
+from edgekit.passes.graph import replace_node
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ def run(exported: ExportedProgram) -> PassResult:
         reason = _fold(norm, weights)
         if reason:
             declined.append(f"{norm.name}: {reason}")
-    return PassResult(len(norms) - len(declined), tuple(declined))
+    return PassResult(exported, len(norms) - len(declined), tuple(declined))
 
 
 class _Weights:
@@ -91,8 +92,7 @@ def _fold(norm: Node, weights: _Weights) -> str | None:
     home = mean if beta is None else beta
     weights.replace(home, offset)
     layer.args = (*layer.args[:2], home, *layer.args[3:])
-    norm.replace_all_uses_with(layer)
-    norm.graph.erase_node(norm)
+    replace_node(weights.exported, norm, layer)
     return None
 
 
