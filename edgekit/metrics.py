@@ -7,7 +7,9 @@ With reference ``r`` and error ``e = value - r``:
 - max_abs is ``max|e|``; max_rel is ``max|e| / max|r|`` over elements, i.e. relative to the peak.
 - argmax agreement is the share of positions whose largest element along the class axis is the same.
 
-All are computed in float64 over the elements that are finite on both sides.
+All are computed in float64.  Elements that are NaN or the same infinity on both sides count as
+equal and are left out; one that is NaN or infinite on one side only is an infinite error, so that
+SQNR is -inf, cosine 0, and max_abs and max_rel are inf.
 """
 
 from __future__ import annotations
@@ -51,26 +53,32 @@ def compare(reference: Array, value: Array) -> Difference:
     finite = np.isfinite(r) & np.isfinite(v)
     both_odd = ~np.isfinite(r) & ~np.isfinite(v)
     same_odd = both_odd & ((np.isnan(r) & np.isnan(v)) | (r == v))
-    total = r.size
+    mismatch = int(r.size - finite.sum() - same_odd.sum())
     rf, vf = r[finite], v[finite]
     error = vf - rf
     signal, noise = float(np.dot(rf, rf)), float(np.dot(error, error))
     peak = float(np.abs(rf).max(initial=0.0))
     worst = float(np.abs(error).max(initial=0.0))
     return Difference(
-        sqnr_db=_decibels(signal, noise),
-        cosine=_cosine(float(np.dot(rf, vf)), signal, float(np.dot(vf, vf))),
-        max_abs=worst,
-        max_rel=worst / peak if peak else (0.0 if not worst else math.inf),
+        sqnr_db=-math.inf if mismatch else _decibels(signal, noise),
+        cosine=0.0 if mismatch else _cosine(float(np.dot(rf, vf)), signal, float(np.dot(vf, vf))),
+        max_abs=math.inf if mismatch else worst,
+        max_rel=math.inf if mismatch else _share(worst, peak),
         argmax_agreement=_argmax_agreement(reference, value),
-        equal_share=float(((r == v) | same_odd).mean()) if total else 1.0,
+        equal_share=float(((r == v) | same_odd).mean()) if r.size else 1.0,
         nonfinite=int((~np.isfinite(r)).sum()),
-        nonfinite_mismatch=int(total - finite.sum() - same_odd.sum()),
+        nonfinite_mismatch=mismatch,
     )
 
 
 def _float64(array: Array) -> Array:
     return np.asarray(array).astype(np.float64).reshape(-1)
+
+
+def _share(worst: float, peak: float) -> float:
+    if peak:
+        return worst / peak
+    return math.inf if worst else 0.0
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -6,7 +6,7 @@ Running (`measure`) and judging (`judge`) are apart: what was measured can be ju
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from edgekit import metrics, runtimes
 from edgekit.errors import EdgekitError, UnavailableError
+from edgekit.matching import named_after
 from edgekit.metrics import Difference
 from edgekit.recipe import Tolerance
 from edgekit.runtimes import Array, Arrays, Session
@@ -39,6 +40,7 @@ class OutputCheck:
         passed: Whether every figure is within the tolerance.
         reasons: Which are not, in words.
         notes: What weakens the check, in words.
+        nonfinite_mismatch: How many values of all samples are NaN or infinite on one side only.
     """
 
     name: str
@@ -52,6 +54,7 @@ class OutputCheck:
     passed: bool
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    nonfinite_mismatch: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,18 @@ class Verification:
         """Largest absolute error of any output."""
         return max((check.max_abs for check in self.outputs), default=None)
 
+    @property
+    def nonfinite_mismatch(self) -> int:
+        """How many values of all outputs are NaN or infinite on one side only."""
+        return sum(check.nonfinite_mismatch for check in self.outputs)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data; infinite figures become the strings "inf" and "-inf"."""
         return {
             **vars(self),
-            "float32_sqnr_db": _plain(self.float32_sqnr_db),
+            "float32_sqnr_db": plain(self.float32_sqnr_db),
             "outputs": [
-                {key: _plain(value) for key, value in vars(check).items()} for check in self.outputs
+                {key: plain(value) for key, value in vars(check).items()} for check in self.outputs
             ],
         }
 
@@ -111,10 +119,10 @@ class Verification:
     def from_json(data: dict[str, Any]) -> Verification:
         """Rebuild a verification from `to_json`."""
         checks = tuple(
-            OutputCheck(**{key: _unplain(value) for key, value in check.items()})
+            OutputCheck(**{key: unplain(value) for key, value in check.items()})
             for check in data["outputs"]
         )
-        unrounded = _unplain(data.get("float32_sqnr_db"))
+        unrounded = unplain(data.get("float32_sqnr_db"))
         return Verification(**{**data, "outputs": checks, "float32_sqnr_db": unrounded})
 
 
@@ -127,7 +135,7 @@ def verify_file(
     tolerance: Tolerance,
     *,
     runtime: str | None = None,
-    layers: Mapping[str, str] | None = None,
+    layers: Callable[[], Mapping[str, str]] | None = None,
 ) -> Verification:
     """Run an artifact on samples and compare it with the outputs that are expected.
 
@@ -139,8 +147,8 @@ def verify_file(
         references: The source model's outputs for each.
         tolerance: The bounds.
         runtime: Name of the runtime to use; None for the best available.
-        layers: Layer that each value of the graph belongs to, by the value's name, so that a
-            failure can name it; see `edgekit.layers.layers_of`.
+        layers: Gives the layer that each value of the source's graph belongs to, by the value's
+            name, so that a failure can name it; see `edgekit.layers.layers_of`.
     """
     try:
         session = runtimes.open_session(path, format_name, runtime=runtime)
@@ -166,7 +174,7 @@ def verify_file(
                 for spec in signature.outputs
             )
             bad = [check for check in checks if not check.passed]
-            worst = _worst_sample(outputs, references)
+            worst = worst_sample(outputs, references)
             rounding = _rounding(
                 session, feeds[worst], references[worst], tolerance, failed=bool(bad)
             )
@@ -177,7 +185,7 @@ def verify_file(
                 FAILED, f"It does not run: {error.message}", described, session.note or ""
             )
     reasons = [f"{check.name}: {', '.join(check.reasons)}" for check in bad]
-    divergence = _with_layer(rounding, layers or {})
+    divergence = _with_layer(rounding, layers)
     return Verification(
         FAILED if bad else PASSED,
         "; ".join([*reasons, *([divergence] if divergence else [])]),
@@ -208,35 +216,38 @@ def _rounding(
         return _Rounding()
     ratio = _lowest_sqnr(found.outputs, reference)
     if failed and not ratio >= tolerance.sqnr_db:
-        loss = f"without rounding to float16 it is {ratio:.1f} dB: the conversion itself loses it"
+        loss = (
+            f"with float32 arithmetic it is {ratio:.1f} dB: "
+            "its weights or its operations lose it, not the rounding of results"
+        )
         return _Rounding(ratio, "", loss)
     return _Rounding(ratio, found.value, found.loss)
 
 
-def _worst_sample(outputs: Sequence[Arrays], references: Sequence[Arrays]) -> int:
+def worst_sample(outputs: Sequence[Arrays], references: Sequence[Arrays]) -> int:
+    """Return the index of the sample whose outputs have the lowest SQNR."""
     pairs = zip(outputs, references, strict=True)
     ratios = [_lowest_sqnr(output, reference) for output, reference in pairs]
     return int(np.argmin(np.nan_to_num(ratios, nan=-math.inf)))
 
 
 def _lowest_sqnr(output: Arrays, reference: Arrays) -> float:
-    """Return the lowest SQNR of any floating-point output; -inf where finite became non-finite."""
+    """Return the lowest SQNR of any floating-point output."""
     found = math.inf
     for name, want in reference.items():
         got = output[name]
         if want.dtype.kind != "f" or got.shape != want.shape:
             continue
-        difference = metrics.compare(want, got)
-        found = min(found, -math.inf if difference.nonfinite_mismatch else difference.sqnr_db)
+        found = min(found, metrics.compare(want, got).sqnr_db)
     return found
 
 
-def _with_layer(rounding: _Rounding, layers: Mapping[str, str]) -> str:
-    """Name the layer of a value: a converter's names begin with the graph's own."""
-    names = [name for name in layers if rounding.value == name]
-    names += [name for name in layers if rounding.value.startswith(f"{name}_")]
-    layer = layers[max(names, key=len)] if names else ""
-    return f"{rounding.loss}, in layer {layer}" if layer else rounding.loss
+def _with_layer(rounding: _Rounding, layers: Callable[[], Mapping[str, str]] | None) -> str:
+    if not rounding.value or layers is None:
+        return rounding.loss
+    known = layers()
+    origin = named_after(rounding.value, known)
+    return f"{rounding.loss}, in layer {known[origin]}" if origin else rounding.loss
 
 
 def feeds_for(signature: Signature, sample: Arrays) -> Arrays:
@@ -292,6 +303,7 @@ def judge(
         passed=not reasons,
         reasons=tuple(reasons),
         notes=_notes(references, found),
+        nonfinite_mismatch=sum(each.nonfinite_mismatch for each in found),
     )
 
 
@@ -300,9 +312,7 @@ def _violations(found: list[Difference], is_float: bool, tolerance: Tolerance) -
     reasons = []
     odd = sum(each.nonfinite_mismatch for each in found)
     if odd:
-        reasons.append(
-            f"{odd} values are NaN or infinite where the source's are not, or the other way"
-        )
+        return [f"{odd} values are NaN or infinite where the source's are not, or the other way"]
     if not is_float:
         share = min(each.equal_share for each in found)
         if not share >= tolerance.integer_agreement:
@@ -355,13 +365,15 @@ def _signature_mismatch(session: Session, expected: Signature) -> str:
     return ""
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a figure as JSON has it: infinite ones as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def _unplain(value: Any) -> Any:
+def unplain(value: Any) -> Any:
+    """Return what `plain` was given."""
     if value in ("inf", "-inf", "nan"):
         return float(value)
     return tuple(value) if isinstance(value, list) else value

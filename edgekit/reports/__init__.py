@@ -26,3 +26,10 @@ def decibels(value: float | None) -> str:
     if value is None:
         return "-"
     return "exact" if value == float("inf") else f"{value:.1f} dB"
+
+
+def largest_error(value: float | None, nonfinite: int) -> str:
+    """Return an absolute error; ``NaN/Inf`` where that many values are so on one side only."""
+    if nonfinite:
+        return "NaN/Inf"
+    return "-" if value is None else f"{value:.2g}"

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from edgekit.conversion import ConvertReport, FormatResult
 from edgekit.errors import EdgekitError, VerdictError
-from edgekit.reports import decibels, seconds, size
+from edgekit.reports import decibels, largest_error, seconds, size
+from edgekit.reports.verification import both_figures
 from edgekit.verification import FAILED, NOT_RUN
 
 _COLOURS = {"passed": "green", "failed": "red", "not_run": "yellow"}
@@ -32,13 +33,12 @@ def show(report: ConvertReport, console: Console) -> None:
         table.add_column(title, justify="right" if title in ("size", "time") else "left")
     for result in report.results:
         verdict, made = result.verification, result.artifact
-        worst = verdict.max_abs if verdict else None
         table.add_row(
             result.format,
             f"[{_COLOURS[result.status]}]{result.status.replace('_', ' ')}[/]",
             size(made.size_bytes) if made else "-",
             decibels(verdict.sqnr_db if verdict else None),
-            "-" if worst is None else f"{worst:.2g}",
+            largest_error(verdict.max_abs, verdict.nonfinite_mismatch) if verdict else "-",
             (verdict.runtime if verdict else "") or "-",
             "cached" if result.cached else seconds(result.seconds),
             escape(str(made.path if made else result.rejected or "-")),
@@ -70,8 +70,8 @@ def _explanation(result: FormatResult) -> list[str]:
     elif verdict is not None and verdict.status == NOT_RUN:
         lines.append(f"{result.format}: converted, not verified: {verdict.reason}")
     if verdict is not None:
-        if verdict.note:
-            lines.append(f"{result.format}: {verdict.note}")
+        said = filter(None, (both_figures(verdict), verdict.note))
+        lines += [f"{result.format}: {each}" for each in said]
         lines += [
             f"{result.format}: {check.name}: {note}"
             for check in verdict.outputs

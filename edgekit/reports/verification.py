@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgekit.errors import VerdictError
-from edgekit.reports import decibels
+from edgekit.reports import decibels, largest_error
 from edgekit.verification import FAILED, NOT_RUN, Verification
 
 
@@ -16,12 +16,9 @@ def show(verdict: Verification, console: Console) -> None:
     said = verdict.status.replace("_", " ")
     where = f" in {verdict.runtime} on {verdict.samples} samples" if verdict.samples else ""
     console.print(f"{said}{where}", markup=False)
-    if verdict.float32_sqnr_db is not None:
-        console.print(
-            f"SQNR {decibels(verdict.sqnr_db)} as it computes, "
-            f"{decibels(verdict.float32_sqnr_db)} without rounding to float16",
-            markup=False,
-        )
+    figures = both_figures(verdict)
+    if figures:
+        console.print(figures, markup=False)
     if not verdict.outputs:
         return
     table = Table(box=None, pad_edge=False)
@@ -35,10 +32,20 @@ def show(verdict: Verification, console: Console) -> None:
             escape(str(list(check.shape))),
             decibels(check.sqnr_db),
             f"{check.cosine:.8f}",
-            f"{check.max_abs:.2g}",
+            largest_error(check.max_abs, check.nonfinite_mismatch),
             "-" if agreement is None else f"{agreement:.2%}",
         )
     console.print(table)
+
+
+def both_figures(verdict: Verification) -> str:
+    """Say what rounding to float16 costs; empty for what does not compute in float16."""
+    if verdict.float32_sqnr_db is None:
+        return ""
+    return (
+        f"SQNR {decibels(verdict.sqnr_db)} in float16, {decibels(verdict.float32_sqnr_db)} "
+        "with the same weights in float32 arithmetic"
+    )
 
 
 def explain(verdict: Verification, console: Console) -> None:
