@@ -144,7 +144,7 @@ def verify(
         inputs=inputs,
         weights=weights,
         input_data=input_data,
-    )
+    ).verification
 
 
 def open(  # noqa: A001 - `edgekit.open` is the public name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,20 @@ from edgekit import cache, formats, lowering, worker
 from edgekit import program as programs
 from edgekit.artifact import Artifact, open_artifact, sidecar_of
 from edgekit.errors import UsageError
+from edgekit.layers import LayerReport, layers_of
+from edgekit.layers import compare as compare_layers
 from edgekit.plan import TIMEOUT, in_memory
 from edgekit.recipe import Recipe, Tolerance, load_recipe
 from edgekit.tensors import Signature
 from edgekit.verification import Verification, verify_file
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found: the verdict, and the layers where they were asked for."""
+
+    verification: Verification
+    layers: LayerReport | None = None
 
 
 def audit(
@@ -29,8 +39,11 @@ def audit(
     weights: str | Path | None = None,
     input_data: str | Path | None = None,
     timeout: float = TIMEOUT,
-) -> Verification:
+    layers: bool = False,
+) -> Audit:
     """Verify an artifact; `edgekit.verify` describes the arguments.
+
+    With `layers`, also compare it layer by layer, once it runs.
 
     A model file without a sidecar, i.e. one that edgekit did not make, is held to the `recipe`
     given; its input and output names must be the source's.
@@ -56,6 +69,7 @@ def audit(
             "signature": known.signature.to_json() if known else None,
             "tolerance": asdict(chosen.tolerance),
             "runtime": runtime,
+            "layers": layers,
         }
         outcome = worker.call(crew[-1], "edgekit.audit:judge", request, timeout=timeout)
     finally:
@@ -63,7 +77,8 @@ def audit(
             worker.stop(each)
         shutil.rmtree(folder, ignore_errors=True)
     worker.discard(crew[-1])
-    return Verification.from_json(outcome.value)
+    verdict, found = outcome.value["verification"], outcome.value["layers"]
+    return Audit(Verification.from_json(verdict), LayerReport.from_json(found) if found else None)
 
 
 def judge(
@@ -73,22 +88,30 @@ def judge(
     signature: dict[str, Any] | None,
     tolerance: dict[str, float],
     runtime: str | None,
+    layers: bool,
 ) -> dict[str, Any]:
     """Run one artifact on a saved program's samples; runs in a worker."""
     worker.stage("verifying")
     program = programs.describe(Path(folder))
     samples, references = programs.load_samples(Path(folder) / "samples.npz")
     expected = Signature.from_json(signature or program["signature"])
+    bounds = Tolerance(**tolerance)
     verdict = verify_file(
         Path(path),
         format_name,
         expected,
         samples,
         references,
-        Tolerance(**tolerance),
+        bounds,
         runtime=runtime,
+        layers=lambda: layers_of(programs.load(Path(folder)).exported),
     )
-    return verdict.to_json()
+    report = None
+    if layers and verdict.outputs:
+        worker.stage("comparing layers")
+        loaded = programs.load(Path(folder))
+        report = compare_layers(loaded, Path(path), format_name, expected, bounds.sqnr_db, runtime)
+    return {"verification": verdict.to_json(), "layers": report.to_json() if report else None}
 
 
 def _export(

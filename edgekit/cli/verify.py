@@ -14,6 +14,7 @@ from edgekit.cli import _options as shared
 @click.argument("source", required=False)
 @click.option("--recipe", help="Whose tolerance to use (default: the recipe that made it).")
 @click.option("--runtime", help="Runtime to run it in (default: the best one here).")
+@click.option("--layers", is_flag=True, help="Compare every layer; name the first wrong one.")
 @click.option("--require-verified", is_flag=True, help="Fail when it could not be run.")
 @shared.source_options
 @shared.json_option
@@ -21,15 +22,17 @@ from edgekit.cli import _options as shared
 def command(artifact: str, source: str | None, as_json: bool, **given: Any) -> None:
     """Run ARTIFACT and compare it with SOURCE, by default the source that its sidecar names.
 
-    Exit code 0: it is right; 3: it is not.
+    With --layers, also compare what each layer of SOURCE computes with the value in ARTIFACT that
+    is the same, along the model's depth.  Exit code 0: it is right; 3: it is not.
     """
     from pathlib import Path
 
     from edgekit.artifact import open_artifact
     from edgekit.audit import audit
+    from edgekit.reports import layers as layer_report
     from edgekit.reports import verification as report
 
-    verdict = audit(
+    found = audit(
         artifact,
         source or open_artifact(Path(artifact)).origin,
         recipe=given["recipe"],
@@ -37,12 +40,17 @@ def command(artifact: str, source: str | None, as_json: bool, **given: Any) -> N
         inputs=given["inputs"],
         weights=given["weights"],
         input_data=given["input_data"],
+        layers=given["layers"],
     )
+    verdict = found.verification
     if as_json:
-        shared.print_json({"schema_version": 1, **verdict.to_json()})
+        depth = {"layers": found.layers.to_json()} if found.layers else {}
+        shared.print_json({"schema_version": 1, **verdict.to_json(), **depth})
     else:
         report.show(verdict, shared.out())
-    report.explain(verdict, shared.err(quiet=given["quiet"]))
+        if found.layers:
+            layer_report.show(found.layers, shared.out())
+    report.explain(verdict, shared.err(quiet=given["quiet"] and verdict.status == "passed"))
     raise click.exceptions.Exit(
         report.exit_code(verdict, require_verified=given["require_verified"])
     )

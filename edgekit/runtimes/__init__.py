@@ -12,9 +12,14 @@ A runtime module holds::
 `open_session` wraps the module's `Engine` into a `Session`, which does all checking once, for every
 runtime: an engine only ever sees complete feeds of the right names, dtypes and shapes.
 
-An engine that rounds, and could do without, may offer `explain` beside what `Engine` asks for::
+An engine may offer more than `Engine` asks for.  One that rounds, and could do without::
 
     def explain(feeds: Arrays, tolerance_db: float | None) -> Explanation | None
+
+One that can show what lies between inputs and outputs lists the names to `watch`: the tensors that
+the model computes from its inputs, in the order of computation, outputs included::
+
+    def intermediates() -> tuple[str, ...]
 """
 
 from __future__ import annotations
@@ -136,6 +141,14 @@ class Session:
             return None
         found: Explanation | None = hook(self._checked(feeds), tolerance_db)
         return found
+
+    def intermediates(self) -> tuple[str, ...] | None:
+        """Return the names that `run` can watch, in the order of computation; None: it cannot."""
+        hook = getattr(self._opened(), "intermediates", None)
+        if hook is None:
+            return None
+        names: tuple[str, ...] = hook()
+        return names
 
     def _opened(self) -> Engine:
         if self._engine is None:

@@ -8,6 +8,7 @@ tflite-runtime and TensorFlow, which end the process on them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,11 @@ class InterpreterEngine:
             wanted = wanted | inner
         with self._blaming("failed while running"):
             return prepared.run({i: feeds[name] for name, i in self._inputs.items()}, wanted)
+
+    def intermediates(self) -> tuple[str, ...]:
+        """List the results of the main subgraph's operators, except where two share a name."""
+        times = Counter(self._model.computed)
+        return tuple(name for name in self._model.computed if times[name] == 1)
 
     def close(self) -> None:
         """Free the interpreters."""

@@ -30,7 +30,7 @@ import numpy as np
 from edgekit.errors import UnavailableError, UsageError
 from edgekit.runtimes import Array, Arrays, Explanation
 from edgekit.tensors import DType, Signature, TensorSpec
-from edgekit.wire.mlprogram import ModelFile, read_model
+from edgekit.wire.mlprogram import ModelFile, TensorType, read_model
 
 if TYPE_CHECKING:
     from edgekit.mil.divergence import Divergence
@@ -111,6 +111,12 @@ class MilEngine:
         return {
             name: _array(value, named.get(name)) for name, value in values.items() if name in wanted
         }
+
+    def intermediates(self) -> tuple[str, ...]:
+        """List the results of the function's own operations, not those of nested blocks."""
+        steps = self._interpreter.code.steps
+        results = (output for step in steps for output in step.operation.outputs)
+        return tuple(each.name for each in results if isinstance(each.type, TensorType))
 
     def first_divergence(self, feeds: Arrays, tolerance_db: float) -> Divergence | None:
         """Return the first operation that float16 brings below `tolerance_db`, or None."""

@@ -12,7 +12,7 @@ from edgekit.runtimes import Arrays, Engine
 from edgekit.runtimes._vendor import failure, missing, version_of
 from edgekit.tensors import DType, Signature, TensorSpec
 from edgekit.wire import map_file, shape_of
-from edgekit.wire.onnx import with_outputs
+from edgekit.wire.onnx import read_model, with_outputs
 
 FORMATS = ("onnx",)
 RANK = 10
@@ -64,6 +64,10 @@ class _OnnxEngine:
         except Exception as error:
             raise failure("ONNX Runtime failed while running", self._path, error) from error
         return dict(zip([*wanted, *extra], arrays, strict=True))
+
+    def intermediates(self) -> tuple[str, ...]:
+        """List the results of the graph's own nodes, not those of nested graphs."""
+        return read_model(self._path).computed
 
     def close(self) -> None:
         """Free the sessions."""

@@ -78,13 +78,13 @@ class ProgramEngine:
 
         from edgekit.exporting import to_numpy
 
-        watched: dict[str, Any] = {}
+        watched: Arrays = {}
 
         class Recorder(torch.fx.Interpreter):
             def run_node(self, n: torch.fx.Node) -> Any:
                 value = super().run_node(n)
-                if n.name in watch:
-                    watched[n.name] = value
+                if n.name in watch:  # now: a later node may write into it
+                    watched[n.name] = to_numpy(value)
                 return value
 
         arguments = [
@@ -94,11 +94,21 @@ class ProgramEngine:
         with torch.no_grad(), torch_threads(self._threads):
             result = Recorder(self._module).run(*arguments)
         results = dict(zip(self._result_names, pytree.tree_leaves(result), strict=True))
-        found = {spec.name: results[spec.name] for spec in self._signature.outputs}
+        found = {spec.name: to_numpy(results[spec.name]) for spec in self._signature.outputs}
         unknown = sorted(set(watch) - watched.keys() - found.keys())
         if unknown:
             raise UsageError(f"The program has no values named {', '.join(unknown)} to watch.")
-        return {name: to_numpy(value) for name, value in (watched | found).items()}
+        return watched | found
+
+    def intermediates(self) -> tuple[str, ...]:
+        """List the graph's calls whose value is one tensor."""
+        from torch import Tensor
+
+        return tuple(
+            node.name
+            for node in self._module.graph.nodes
+            if node.op == "call_function" and isinstance(node.meta.get("val"), Tensor)
+        )
 
     def close(self) -> None:
         """Free the program."""

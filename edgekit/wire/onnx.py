@@ -61,6 +61,7 @@ class OnnxModel:
     Attributes:
         opsets: Version of each operator set by domain; the default domain is ``ai.onnx``.
         producer: Name and version of the program that wrote the file.
+        computed: Names of the values that nodes of the graph itself compute, in the file's order.
         ops: Occurrences by operator, in nested graphs and local functions too; outside of the
             default domain as ``domain::Op``.
         parameter_bytes: Bytes of all stored tensors by element type, external ones included.
@@ -73,6 +74,7 @@ class OnnxModel:
     doc: str
     metadata: dict[str, str]
     signature: Signature
+    computed: tuple[str, ...]
     ops: dict[str, int]
     parameter_bytes: dict[str, int]
     external: tuple[ExternalFile, ...]
@@ -152,6 +154,7 @@ class _Reader:
             doc=self.root.text(6),
             metadata={entry.text(1): entry.text(2) for entry in self.root.messages(14)},
             signature=signature,
+            computed=tuple(self.computed()),
             ops=by_size(self.ops),
             parameter_bytes=by_size(self.parameter_bytes),
             external=external,
@@ -177,6 +180,12 @@ class _Reader:
                 self.notes.append(f"The file does not say how many axes {name!r} has.")
             dims = (_dim(dim) for dim in tensor.message(2).messages(1))
             yield TensorSpec(name, DType(type_name), shape_of(name, dims))
+
+    def computed(self) -> Iterator[str]:
+        """Yield what nodes give, constants left out, and optional outputs that nobody reads."""
+        for node in self.graph.messages(1):
+            if node.text(4) != "Constant":
+                yield from filter(None, node.texts(2))
 
     def visit_graphs(self) -> None:
         """Count the nodes and tensors of the graph, and of all graphs nested in it."""

@@ -53,6 +53,7 @@ class TFLiteModel:
     Attributes:
         main: What an interpreter runs: subgraph 0, by its signature's names where it has one.
         signatures: All signatures by key, in file order.
+        computed: Names of the tensors that operators of the main subgraph compute, in its order.
         ops: Occurrences by operator; a custom one is ``CUSTOM:`` and its name.
         parameter_bytes: Bytes of stored constants by element type.
         entries: Names of the metadata entries.
@@ -63,6 +64,7 @@ class TFLiteModel:
     description: str
     main: EntryPoint
     signatures: dict[str, EntryPoint]
+    computed: tuple[str, ...]
     ops: dict[str, int]
     parameter_bytes: dict[str, int]
     entries: tuple[str, ...]
@@ -124,6 +126,7 @@ class _Reader:
             description=self.root.text(3),
             main=main[0] if main else self.bare_entry(0),
             signatures=signatures,
+            computed=tuple(self.computed(0)),
             ops=by_size(Counter(self.ops())),
             parameter_bytes=self.parameter_bytes(),
             entries=tuple(entry.text(0) for entry in self.root.tables(6)),
@@ -174,6 +177,12 @@ class _Reader:
 
     def tensor(self, graph: int, index: int) -> Table:
         return _at(self.tensors[graph], index, "tensor")
+
+    def computed(self, graph: int) -> Iterator[str]:
+        """Yield what operators give, as far as edgekit has a word for its type."""
+        for node in self.subgraphs[graph].tables(3):
+            given = (self.tensor(graph, index) for index in node.vector(2, "<i4").tolist())
+            yield from (each.text(3) for each in given if _type_of(each) in _BORDER_TYPES)
 
     def ops(self) -> Iterator[str]:
         """Yield the operator of every node in every subgraph."""
