@@ -5,10 +5,7 @@ Requests and answers are plain data, since they cross a process boundary.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import importlib.metadata
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +17,7 @@ from edgekit.artifact import measured
 from edgekit.dependencies import recorded
 from edgekit.exporting import export
 from edgekit.inputs import InputSpec, read_samples
+from edgekit.layers import layers_of
 from edgekit.loading import load_source
 from edgekit.program import Program
 from edgekit.recipe import Recipe
@@ -30,15 +28,6 @@ from edgekit.verification import verify_file
 def warm_up() -> None:
     """Import what `export_to` needs."""
     importlib.import_module("torch.export")
-
-
-def toolchain() -> dict[str, str]:
-    """Return the versions of what shapes an exported program, as far as they are installed."""
-    found = {"python": platform.python_version()}
-    for name in ("torch", "safetensors", "numpy", "transformers"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def export_to(
@@ -96,13 +85,20 @@ def build(
     worker.stage("opening the program")
     loaded = programs.load(Path(folder))
     samples, references = loaded.samples, loaded.references
+    layers = layers_of(loaded.exported)
     worker.stage("converting")
     signature = module.lower(loaded, chosen, options, Path(draft))
     origin, identity = loaded.origin, loaded.sha256
     del loaded  # its weights; the runtime is about to load its own
     worker.stage("verifying")
     verdict = verify_file(
-        Path(draft), format_name, signature, samples, references, chosen.tolerance
+        Path(draft),
+        format_name,
+        signature,
+        samples,
+        references,
+        chosen.tolerance,
+        layers=lambda: layers,
     )
     return {
         "format": format_name,
