@@ -20,7 +20,7 @@ def deliver(made: Artifact, folder: Path) -> Artifact:
 def reject(made: Artifact, folder: Path) -> Path:
     """Move an artifact that failed verification to ``<name>.rejected``; return that path."""
     aside = replace(made, path=_rejected(made.path))
-    _move(made.path, aside.path)
+    move(made.path, aside.path)
     return _place(aside, folder, [aside.path]).path
 
 
@@ -28,7 +28,7 @@ def _place(made: Artifact, folder: Path, files: list[Path]) -> Artifact:
     placed = replace(made, path=folder / made.path.name)
     write_sidecar(made)  # still among the drafts: a full disk is met before anything is in place
     for file in files:
-        _move(file, folder / file.name)
+        move(file, folder / file.name)
     made.sidecar.replace(placed.sidecar)
     return placed
 
@@ -45,7 +45,7 @@ def _rejected(path: Path) -> Path:
     return path.with_name(path.name + ".rejected")
 
 
-def _move(source: Path, target: Path) -> None:
+def move(source: Path, target: Path) -> None:
     """Rename a file or a folder over what is there; a folder's predecessor steps aside first."""
     if target.is_dir():
         aside = source.with_name(source.name + ".old")

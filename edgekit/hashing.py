@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgekit.errors import ArtifactError
@@ -24,12 +24,15 @@ def sha256_of(path: Path) -> str:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ArtifactError(f"{path} cannot be read: {error.strerror}.") from None
-    listing = hashlib.sha256()
-    for name, file_path in sorted(
-        (file.relative_to(path).as_posix(), file) for file in _files(path)
-    ):
-        listing.update(f"{name}\0{sha256_of(file_path)}\n".encode())
-    return listing.hexdigest()
+    return listing_sha256(
+        {file.relative_to(path).as_posix(): sha256_of(file) for file in _files(path)}
+    )
+
+
+def listing_sha256(files: Mapping[str, str]) -> str:
+    """Return the SHA-256 of a folder's listing, from the SHA-256 of each file by relative path."""
+    lines = (f"{name}\0{sha256}\n" for name, sha256 in sorted(files.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def size_of(path: Path) -> int:

@@ -7,6 +7,7 @@ that no step reads a result of its own.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,11 +40,8 @@ class Bound:
     signature: Signature
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "preprocess": {each.name: {"kind": each.kind, **each.options} for each in self.before},
-            "postprocess": {each.name: {"kind": each.kind, **each.options} for each in self.after},
-        }
+        """Return plain data; of a vocabulary, its size and the sha256 of its lines."""
+        return {"preprocess": _plain_steps(self.before), "postprocess": _plain_steps(self.after)}
 
 
 def bind(processing: Processing, signature: Signature, labels: Sequence[str] = ()) -> Bound:
@@ -134,6 +132,21 @@ def _plain(kind: str, name: str) -> Step:
         key: name if default is STEP_NAME else default for key, (_, default) in fields.items()
     }
     return Step(name, kind, options)
+
+
+def _plain_steps(steps: Iterable[Step]) -> dict[str, Any]:
+    return {
+        step.name: {"kind": step.kind}
+        | {key: _summary(key, value) for key, value in step.options.items()}
+        for step in steps
+    }
+
+
+def _summary(key: str, value: Any) -> Any:
+    if key != "vocabulary":
+        return list(value) if isinstance(value, tuple) else value
+    lines = "".join(f"{word}\n" for word in value).encode()
+    return {"words": len(value), "sha256": hashlib.sha256(lines).hexdigest()}
 
 
 # -- One function for each kind of step ------------------------------------------------------------

@@ -27,37 +27,49 @@ def find(origin: str) -> Processing:
     """Return what is declared for a source string; no steps where nothing is declared.
 
     Raises:
-        UsageError: the declaration is not right.
+        UsageError: the declaration is not right, or the source is a file that is not here.
     """
     place, cut, _ = origin.partition(".py:")
     source = Path(place + ".py" if cut else place)
+    is_file = source.suffix in {".py", ".pt2"} and not origin.startswith("memory:")
+    if is_file and not source.is_file():
+        raise UsageError(
+            f"The source {source} is not here, and it may declare processing.",
+            "Package where it was converted, or name the declaration with --processing.",
+        )
+    found = load(source) if source.suffix == ".py" and is_file else Processing()
     beside = (source if source.is_dir() else source.parent) / FILE_NAME
-    found = load(beside) if beside.is_file() else Processing()
-    if source.suffix == ".py" and source.is_file():
-        names = _assignments(source)
-        declared = {
-            section: _literal(names[section.upper()], names, f"{source}: {section.upper()}")
-            for section in SECTIONS
-            if section.upper() in names
-        }
-        found = read(declared, source.parent, str(source)) if declared else found
-        found = replace(found, labels=_labels(names))
+    if not found.where and beside.is_file():
+        return replace(load(beside), labels=found.labels)
     return found
 
 
 def load(path: Path) -> Processing:
-    """Read a declaration in TOML.
+    """Read a declaration in TOML, or in a Python file.
 
     Raises:
-        UsageError: it is missing, no TOML, or not right.
+        UsageError: it is missing, or not right.
     """
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.", "Check the path of the processing.")
+    if path.suffix == ".py":
+        return _of_source(path)
     try:
         declared = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"There is no file {path}.", "Check the path of the processing.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}.") from None
     return read(declared, path.parent, str(path))
+
+
+def _of_source(path: Path) -> Processing:
+    names = _assignments(path)
+    declared = {
+        section: _literal(names[section.upper()], names, f"{path}: {section.upper()}")
+        for section in SECTIONS
+        if section.upper() in names
+    }
+    found = read(declared, path.parent, str(path)) if declared else Processing()
+    return replace(found, labels=_labels(names))
 
 
 def _assignments(source: Path) -> dict[str, ast.expr]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import edgekit
+from edgekit.packaging import package
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 NAMES = sorted(
@@ -32,3 +33,19 @@ def converted(tmp_path_factory):
         return path
 
     return convert
+
+
+@pytest.fixture(scope="session")
+def packed(converted, tmp_path_factory):
+    """Return a function from (sample, format, flavour) to a package, made at its first use."""
+    made = {}
+
+    def pack(name: str, format_name: str, flavour: str) -> Path:
+        key = (name, format_name, flavour)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("dist")
+            (result,) = package([converted(name, format_name)], [flavour], folder)
+            made[key] = result.path
+        return made[key]
+
+    return pack

@@ -8,6 +8,7 @@ Before the model: `image`, `log_mel`, `tokens` and `tensor` each return the mode
 After the model: `classes`, `class_map`, `boxes` and `values` each take its outputs by name.
 """
 
+from edgekit.processing.reference.common import Array, Arrays
 from edgekit.processing.reference.numbers import tensor
 from edgekit.processing.reference.picture import image
 from edgekit.processing.reference.results import (
@@ -22,6 +23,8 @@ from edgekit.processing.reference.sound import log_mel
 from edgekit.processing.reference.text import tokens
 
 __all__ = [
+    "Array",
+    "Arrays",
     "Box",
     "Scored",
     "boxes",

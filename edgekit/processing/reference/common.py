@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
 
 
 def cast(values: Array, dtype: str) -> Array:

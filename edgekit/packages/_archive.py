@@ -1,0 +1,154 @@
+"""Containers of packages: written in one form only, and read without trusting them.
+
+Every archive has one form: entries sorted by path, stored and not compressed, with one time and one
+mode.  So the same files are the same bytes wherever they are written, models can be mapped into
+memory, and no archive can unpack to more than its own size.  Reading writes the archive again and
+compares: whatever is not in its one form is refused.
+"""
+
+from __future__ import annotations
+
+import calendar
+import io
+import os
+import stat
+import time
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from edgekit.errors import ArtifactError, UsageError
+from edgekit.packages import Files
+
+EARLIEST = 315_532_800
+"""1980-01-01, the first moment that a zip archive can name."""
+LARGEST = 4 << 30
+"""Bytes; an archive above 4 GiB has another form."""
+
+
+def build_time() -> int:
+    """Return the time that archives carry: SOURCE_DATE_EPOCH, or the earliest possible.
+
+    Raises:
+        UsageError: SOURCE_DATE_EPOCH is not a number of seconds.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH", str(EARLIEST))
+    if not given.isdigit():
+        raise UsageError(f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds.")
+    return max(EARLIEST, int(given)) // 2 * 2  # zip counts in steps of two seconds
+
+
+def write(path: Path, container: str, files: Files) -> None:
+    """Write a package's files: ``zip``, or a new ``folder``."""
+    _check_names(path, list(files))
+    if container == "zip":
+        path.write_bytes(zip_bytes(files, build_time()))
+        return
+    for name in sorted(files):
+        place = path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(files[name])
+
+
+def read(path: Path) -> Files:
+    """Return the files of a package.
+
+    Raises:
+        ArtifactError: it is damaged, unsafe, or not in its one form.
+    """
+    return read_folder(path) if path.is_dir() else read_zip(path)
+
+
+def zip_bytes(files: Files, when: int) -> bytes:
+    """Return a zip archive in its one form."""
+    buffer = io.BytesIO()
+    moment = time.gmtime(when)[:6]
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, moment)
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, files[name])
+    return buffer.getvalue()
+
+
+def read_zip(path: Path) -> Files:
+    """Return the files of a zip archive.
+
+    Raises:
+        ArtifactError: it is damaged, unsafe, or not in its one form.
+    """
+    raw = _bounded(path)
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            entries = archive.infolist()
+            for entry in entries:
+                _check_entry(path, entry)
+            _check_names(path, [entry.filename for entry in entries])
+            files = {entry.filename: archive.read(entry) for entry in entries}
+            dates = {entry.date_time for entry in entries}
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+        raise ArtifactError(f"{path} is not a whole zip archive: {error}.") from None
+    if len(dates) != 1 or zip_bytes(files, _seconds(path, dates.pop())) != raw:
+        raise ArtifactError(
+            f"{path} holds bytes that edgekit does not write: its entries or their headers were "
+            "changed."
+        )
+    return files
+
+
+def read_folder(path: Path) -> Files:
+    """Return the files of a folder.
+
+    Raises:
+        ArtifactError: it has links or other things that are no plain files.
+    """
+    files, total = {}, 0
+    for folder, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            entry = Path(folder, name)
+            mode = entry.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise ArtifactError(f"{entry} is a link or a device, not a plain file.")
+            if stat.S_ISREG(mode):
+                total += entry.stat().st_size
+                if total > LARGEST:
+                    raise ArtifactError(f"{path} holds more than {LARGEST >> 30} GiB.")
+                files[entry.relative_to(path).as_posix()] = entry.read_bytes()
+    _check_names(path, list(files))
+    return files
+
+
+def _bounded(path: Path) -> bytes:
+    if path.is_symlink():
+        raise ArtifactError(f"{path} is a link.", "Check the file that it points to.")
+    if path.stat().st_size > LARGEST:
+        raise ArtifactError(f"{path} is larger than {LARGEST >> 30} GiB.")
+    return path.read_bytes()
+
+
+def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise ArtifactError(f"{path}: {entry.filename!r} is a link.")
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+        raise ArtifactError(
+            f"{path}: {entry.filename!r} is compressed, so its size is not known before unpacking."
+        )
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    """Refuse names that lead out of the folder, or that two systems read differently."""
+    for name in names:
+        parts = PurePosixPath(name).parts
+        safe = name.isprintable() and not set(name) & set('\\:*?"<>|')
+        if not safe or name.startswith("/") or ".." in parts or "/".join(parts) != name:
+            raise ArtifactError(f"{path}: the name {name!r} is not a plain relative path.")
+    folded = {name.casefold() for name in names}
+    if len(folded) != len(names):
+        raise ArtifactError(f"{path}: two entries have the same name.")
+
+
+def _seconds(path: Path, date: tuple[int, int, int, int, int, int]) -> int:
+    try:
+        return calendar.timegm((*date, 0, 0, 0))
+    except (ValueError, OverflowError):
+        raise ArtifactError(f"{path}: an entry has an impossible time.") from None

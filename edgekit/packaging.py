@@ -1,0 +1,233 @@
+"""Package artifacts for apps: gate, processing, self-check, build, write; and check packages again.
+
+What a package looks like is its flavour's matter, in `edgekit.packages`.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit import registry
+from edgekit.artifact import Artifact, open_artifact
+from edgekit.delivery import move
+from edgekit.errors import ArtifactError, UnknownNameError, UsageError, VerdictError
+from edgekit.hashing import sha256_of, size_of
+from edgekit.inspection import inspect
+from edgekit.packages import Bundle, Card, Cargo, Files, _archive, _manifest, _selfcheck
+from edgekit.processing import declared
+from edgekit.processing.binding import bind
+from edgekit.verification import PASSED
+
+SCHEMA_VERSION = 1
+FIRST_VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package on disk.
+
+    Attributes:
+        path: Its file or folder.
+        flavour: Name of its flavour.
+        artifact: The artifact in it.
+        sha256: Identity of the file, or of the folder's contents.
+        size_bytes: Size of it.
+        notes: What its reader must know.
+    """
+
+    path: Path
+    flavour: str
+    artifact: Path
+    sha256: str
+    size_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**vars(self), "path": str(self.path), "artifact": str(self.artifact)}
+
+
+def package(
+    artifacts: Sequence[str | Path],
+    flavours: Iterable[str] = (),
+    output_dir: str | Path = "dist",
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    author: str | None = None,
+    license: str | None = None,  # noqa: A002 - the field's own name
+    processing: str | Path | None = None,
+    allow_unverified: bool = False,
+    max_bytes: int | None = None,
+) -> list[Package]:
+    """Make packages for apps of artifacts that edgekit converted.
+
+    Args:
+        artifacts: Paths of artifacts, with their sidecars beside them.
+        flavours: Names of flavours; none for all that take one of the artifacts.
+        output_dir: Folder for the packages.
+        name: Name of the packages; None for that of the first artifact.
+        version: Their version; None for the one in the artifact, or `FIRST_VERSION`.
+        author: Author of the model; None for the one in the artifact.
+        license: Licence of the model; None for the one in the artifact.
+        processing: TOML file that declares processing; None for what the source declares.
+        allow_unverified: Whether to package an artifact that did not pass verification; the
+            manifest says so.
+        max_bytes: Largest size of a package; None for any.
+
+    Raises:
+        ArtifactError: a file is not the one that its sidecar describes.
+        UsageError: the arguments or the processing do not fit the artifacts.
+        VerdictError: an artifact did not pass verification, or a package is too large.
+    """
+    opened = [open_artifact(Path(path)) for path in artifacts]
+    cargoes = {}
+    for artifact in opened:
+        given = declared.load(Path(processing)) if processing else declared.find(artifact.origin)
+        unverified = _gate(artifact, allow=allow_unverified)
+        facts = inspect(artifact.path).metadata
+        card = Card(
+            name or _name(opened[0].path),
+            version or facts.get("version") or FIRST_VERSION,
+            facts.get("description") or facts.get("shortDescription", ""),
+            author or facts.get("author", ""),
+            license or facts.get("license", ""),
+        )
+        _check_card(card)
+        bound = bind(given, artifact.signature, facts.get("labels", "").split("\n"))
+        recorded = _selfcheck.record(artifact, bound)
+        cargoes[artifact.path] = Cargo(
+            artifact, _content(artifact.path), bound, recorded, card, unverified
+        )
+    plan = _plan(opened, tuple(flavours))
+    bundles = [
+        (flavour, artifact, _build(flavour, cargoes[artifact.path], suffix))
+        for flavour, artifact, suffix in plan
+    ]
+    return [
+        _write(bundle, flavour, artifact.path, Path(output_dir), max_bytes)
+        for flavour, artifact, bundle in bundles
+    ]
+
+
+def check(path: str | Path) -> dict[str, Any]:
+    """Check a package whoever handed it over, and return its manifest.
+
+    Raises:
+        ArtifactError: it is not a package as edgekit made it; says why.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ArtifactError(f"There is no package {path}.", "Check its path.")
+    files = _archive.read(path)
+    where = _manifest.find(files)
+    manifest = _manifest.read(files[where])
+    try:
+        flavour = registry.load("packages", manifest["flavour"])
+    except UnknownNameError as error:
+        raise ArtifactError(f"{path}: {error.message}", error.hint) from None
+    besides = flavour.check(files, manifest) | {where}
+    _manifest.check_files(manifest, files, besides)
+    return manifest
+
+
+# -- The gate --------------------------------------------------------------------------------------
+
+
+def _gate(artifact: Artifact, *, allow: bool) -> str:
+    """Return why an artifact is not verified, if that is allowed; empty when it is verified."""
+    verdict = artifact.verification
+    if verdict is not None and verdict.status == PASSED:
+        reason = ""
+    elif verdict is None:
+        reason = "it was never verified"
+    else:
+        reason = f"its verification {verdict.status.replace('_', ' ')}: {verdict.reason}"
+    if reason and not allow:
+        raise VerdictError(
+            f"{artifact.path} is not packaged: {reason}",
+            "Convert it again where a runtime can run it; --allow-unverified packages it as it is.",
+        )
+    if artifact.companions:
+        raise ArtifactError(
+            f"{artifact.path} keeps weights in files beside it, and packages hold single files."
+        )
+    return reason
+
+
+def _check_card(card: Card) -> None:
+    if not re.fullmatch("[a-z][a-z0-9]*(_[a-z0-9]+)*", card.name):
+        raise UsageError(
+            f"A package cannot be named {card.name!r}.",
+            "Use lower-case words joined by underscores, e.g. --name digit_classifier.",
+        )
+    if not re.fullmatch(r"\d+(\.\d+){1,2}", card.version):
+        raise UsageError(
+            f"{card.version!r} is no version that every platform takes.",
+            "Use two or three numbers, e.g. --model-version 1.2.0.",
+        )
+
+
+def _name(path: Path) -> str:
+    """Return a file's name as a package's: ``My-Model.v2.onnx`` is ``my_model_v2``."""
+    return re.sub("[^a-z0-9]+", "_", path.stem.lower()).strip("_")
+
+
+# -- Building and writing --------------------------------------------------------------------------
+
+
+def _plan(artifacts: Sequence[Artifact], chosen: Sequence[str]) -> list[tuple[str, Artifact, str]]:
+    """Return flavour, artifact, and how the package's name ends where a flavour has several."""
+    known = registry.names("packages")
+    wanted = [registry.match(each, known, "package flavour") for each in chosen] or list(known)
+    plan = []
+    for flavour in wanted:
+        takes = registry.load("packages", flavour).FORMATS
+        fitting = [artifact for artifact in artifacts if artifact.format in takes]
+        if chosen and not fitting:
+            raise UsageError(
+                f"The flavour {flavour!r} packages {', '.join(takes)}, and no such artifact is "
+                "given.",
+                f"Convert the model --to {takes[0]} first.",
+            )
+        kinds = [artifact.format for artifact in fitting]
+        if len(set(kinds)) != len(kinds):
+            raise UsageError(f"Two artifacts of one format are given for {flavour!r}.")
+        plan += [(flavour, a, f"_{a.format}" if len(kinds) > 1 else "") for a in fitting]
+    return plan
+
+
+def _build(flavour: str, cargo: Cargo, suffix: str) -> Bundle:
+    card = replace(cargo.card, name=cargo.card.name + suffix)
+    bundle: Bundle = registry.load("packages", flavour).build(replace(cargo, card=card))
+    return bundle
+
+
+def _content(path: Path) -> Files:
+    if path.is_dir():
+        return {f"{path.name}/{name}": data for name, data in _archive.read_folder(path).items()}
+    return {path.name: path.read_bytes()}
+
+
+def _write(
+    bundle: Bundle, flavour: str, artifact: Path, folder: Path, max_bytes: int | None
+) -> Package:
+    """Put a bundle in its place, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=folder) as draft:
+        made = Path(draft) / bundle.name
+        _archive.write(made, bundle.container, bundle.files)
+        size = size_of(made)
+        if max_bytes is not None and size > max_bytes:
+            raise VerdictError(
+                f"{bundle.name} would be {size} bytes, above the budget of {max_bytes}.",
+                "A recipe with fewer bits makes the model smaller.",
+            )
+        move(made, folder / bundle.name)
+    place = folder / bundle.name
+    return Package(place, flavour, artifact, sha256_of(place), size, bundle.notes)

@@ -1,0 +1,55 @@
+"""What `edgekit package` shows: a row for each package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgekit.packaging import Package
+from edgekit.reports import size
+
+
+def show(made: Sequence[Package], console: Console) -> None:
+    """Print the packages that were made."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("flavour", "artifact", "size", "sha256", "package"):
+        table.add_column(title, justify="right" if title == "size" else "left")
+    for each in made:
+        table.add_row(
+            each.flavour,
+            escape(each.artifact.name),
+            size(each.size_bytes),
+            each.sha256[:12],
+            escape(str(each.path)),
+        )
+    console.print(table)
+
+
+def explain(made: Sequence[Package], console: Console) -> None:
+    """Say what the reader of a package must know."""
+    for each in made:
+        for note in each.notes:
+            console.print(f"{each.path.name}: {note}", markup=False, soft_wrap=True)
+
+
+def show_checked(manifests: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Print the packages that are as edgekit made them; one that is not never gets here."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("package", "flavour", "model", "recipe", "verification"):
+        table.add_column(title)
+    for path, manifest in manifests.items():
+        card, model = manifest["card"], manifest["model"]
+        table.add_row(
+            escape(path),
+            manifest["flavour"],
+            escape(f"{card['name']} {card['version']}"),
+            escape(model["recipe"]),
+            escape(
+                f"not verified: {manifest['unverified']}" if manifest["unverified"] else "passed"
+            ),
+        )
+    console.print(table)
