@@ -51,7 +51,15 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message that says something."""
     if isinstance(error, SyntaxError):
         return error.msg or "invalid syntax"
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return next((line for line in map(plain, str(error).splitlines()) if line), "no message")
+
+
+def plain(line: str) -> str:
+    """Return a line without the colours of a terminal and the space around it."""
+    return _COLOUR.sub("", line).strip()
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _places(error: BaseException) -> Iterator[tuple[str, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -150,6 +152,11 @@ def _example(spec: InputSpec, known: Any, module: torch.nn.Module) -> torch.Tens
     import torch
 
     shape = spec.example_shape
+    if math.prod(shape) * 4 > _memory() / 4:  # export and verification hold several of them
+        raise UsageError(
+            f"--input {spec.name}: a tensor of shape {list(shape)} does not fit into memory.",
+            "Give smaller dimensions.",
+        )
     if isinstance(known, torch.Tensor):
         if known.dim() == len(shape):
             shape = tuple(map(_nearest, spec.shape, known.shape))
@@ -160,13 +167,15 @@ def _example(spec: InputSpec, known: Any, module: torch.nn.Module) -> torch.Tens
     if "mask" in spec.name:  # a random mask may leave nothing of a row
         return torch.ones(shape, dtype=getattr(torch, dtype.value))
     sizes = [m.num_embeddings for m in module.modules() if isinstance(m, torch.nn.Embedding)]
+    return random_tensor(shape, dtype, below=min(sizes, default=2))
+
+
+def _memory() -> float:
+    """Return the bytes of this machine's memory; infinity where the system does not say."""
     try:
-        return random_tensor(shape, dtype, below=min(sizes, default=2))
-    except RuntimeError as error:
-        raise UsageError(
-            f"--input {spec.name}: a tensor of shape {list(shape)} does not fit into memory.",
-            "Give smaller dimensions.",
-        ) from error
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def random_tensor(shape: tuple[int, ...], dtype: DType, below: int = 2) -> torch.Tensor:
@@ -287,6 +296,10 @@ def _pieces(array: Array, like: Array, name: str) -> list[Array]:
             f"The input data for {name!r} is {array.dtype.name}; the model takes {like.dtype.name}."
         )
     array = array.astype(like.dtype)
+    if array.shape[:1] == (0,) and array.shape != like.shape:
+        raise UsageError(
+            f"The input data for {name!r} holds no sample: its shape is {list(array.shape)}."
+        )
     if array.shape == like.shape:
         return [array]
     if array.shape[1:] == like.shape:

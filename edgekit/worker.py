@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgekit.blame import first_line, root_cause
+from edgekit.blame import first_line, plain, root_cause
 from edgekit.errors import ConversionError, EdgekitError
 
 
@@ -188,12 +188,13 @@ def last_words(log: Path, limit: int = 300) -> str:
         lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()
     except OSError:
         return ""
-    useful = (line.strip() for line in reversed(lines))
+    useful = (plain(line) for line in reversed(lines))
     return next((line[:limit] for line in useful if _NOISE.search(line) is None and line), "")
 
 
 _NOISE = re.compile(
-    r"^\W*$|it/s\]|passes/s|^File \"|^\s*\^+|^\*\*\*|Warning: |^\s+\S|^#\d+ |^Extension modules"
+    r"^\W*$|^Original traceback|it/s\]|passes/s|^File \"|^\^+|^\*\*\*|Warning: |^#\d+ "
+    r"|^Extension modules"
 )
 _POLL = 0.2  # seconds
 _stage_file: Path | None = None

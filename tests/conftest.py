@@ -1,5 +1,6 @@
 """Fixtures that several suites share."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def faulty(monkeypatch):
     """Install the format that fails on demand, here and in every process started from here."""
-    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS), prepend=os.pathsep)
     monkeypatch.setattr(sys, "path", [str(PLUGINS), *sys.path])
     registry._sources.cache_clear()
     yield

@@ -59,7 +59,7 @@ def test_any_damage_to_any_file_of_an_entry_is_a_miss(tmp_path, kind):
     whole = {file: file.read_bytes() for file in files_of(key)}
     assert len(whole) == 4
     for file, data in whole.items():
-        for at in range(0, len(data), 1 if kind == "flip" else 7):
+        for at in range(0, len(data), 3 if kind == "flip" else 9):
             damaged(file, at, kind)
             assert cache.find(key) is None, f"{file.name} byte {at}"
             assert not file.parent.exists() or not files_of(key), "a damaged entry is dropped"

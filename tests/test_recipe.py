@@ -26,8 +26,7 @@ def test_every_spelling_finds_the_recipe(name):
 @pytest.mark.parametrize(
     ("name", "full"),
     [
-        ("int8", "static_wi8_ai8"),
-        ("W8A8", "static_wi8_ai8"),
+        ("w8a32", "dynamic_wi8_afp32"),
         ("w8-a16", "static_wi8_ai16"),
         ("int4", "weight_only_wi4_afp32"),
         ("dynamic_wi8_afp32", "dynamic_wi8_afp32"),

@@ -45,7 +45,6 @@ _SUMMARIES = {
     "convert": "Convert a model to verified artifacts.",
     "doctor": "Say what works on this machine, and how to get the rest.",
     "inspect": "Show what a model file holds.",
-    "package": "Make dependencies for apps of verified artifacts.",
     "verify": "Compare an artifact with the model it was made from.",
 }
 
@@ -60,20 +59,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 error, 2 usage, 3 a verdict failed, 130 Ctrl-C."""
     signal.signal(signal.SIGTERM, _terminated)
     given = sys.argv[1:] if arguments is None else list(arguments)
+    verbose = bool({"-v", "--verbose"} & set(given))
     try:
         code = cli.main(given, prog_name="edgekit", standalone_mode=False) or 0
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except EdgekitError as error:
-        code = _report(error, verbose={"-v", "--verbose"} & set(given) != set())
+        code = _report(error, verbose=verbose)
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
         code = 130
     except BrokenPipeError:  # the reader of our output has gone, which is its right
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
+    except Exception as error:  # noqa: BLE001 - the last door: a user gets a sentence, not a traceback
+        _drop_output()
+        code = _report(_unforeseen(error), verbose=verbose)
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Let go what is still to be written to standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unforeseen(error: Exception) -> EdgekitError:
+    """Return an error that nobody took care of as one of ours."""
+    if isinstance(error, OSError) and error.strerror:
+        said = EdgekitError(f"{error.filename or 'Standard output'}: {error.strerror}.")
+    else:
+        said = EdgekitError(
+            f"edgekit itself failed: {type(error).__name__}: {error}",
+            "This is a bug: run it again with -v, and report what it says.",
+        )
+    said.__cause__ = error
+    return said
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:

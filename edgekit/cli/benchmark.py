@@ -10,7 +10,9 @@ from edgekit.cli import _options as shared
 @click.command("benchmark", short_help="Measure the latency of model files.")
 @click.argument("artifacts", nargs=-1, required=True)
 @click.option("--runs", default=50, show_default=True, type=click.IntRange(1), help="Timed runs.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Threads.")
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Threads."
+)
 @click.option("--runtime", help="Runtime to use (default: the best one here).")
 @click.option("--target", default="local", show_default=True, help="Where to run.")
 @shared.json_option

@@ -85,15 +85,23 @@ class Message:
 
     def float32(self, number: int, default: float = 0.0) -> float:
         """Return a 32-bit floating-point field."""
-        return float(struct.unpack("<f", self.raw(number))[0]) if number in self else default
+        return self._float("<f", number, default)
 
     def float64(self, number: int, default: float = 0.0) -> float:
         """Return a 64-bit floating-point field."""
-        return float(struct.unpack("<d", self.raw(number))[0]) if number in self else default
+        return self._float("<d", number, default)
 
     def mapping(self, number: int) -> dict[str, Message]:
         """Return a ``map<string, Message>`` field."""
         return {entry.text(1): entry.message(2) for entry in self.messages(number)}
+
+    def _float(self, layout: str, number: int, default: float) -> float:
+        if number not in self:
+            return default
+        stored = self.raw(number)
+        if len(stored) != struct.calcsize(layout):
+            raise ArtifactError(f"Field {number} of a protobuf message is of another width.")
+        return float(struct.unpack(layout, stored)[0])
 
     @staticmethod
     def _bytes(value: int | memoryview, number: int) -> memoryview:

@@ -1,19 +1,23 @@
 """Executes artifacts of `faulty_format`: doubled = 2 x, negated = -x, wrong where it was asked."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from edgekit.errors import UnavailableError
 from edgekit.tensors import Signature
 
 FORMATS = ("faulty_format",)
 RANK = 1
-NOTE = None
+NOTE = os.environ.get("FAULTY_RUNTIME_NOTE")
 
 
 def unavailable():
+    if "FAULTY_RUNTIME_ABSENT" in os.environ:
+        return UnavailableError("The faulty runtime is not installed.", "Install it.")
     return None
 
 
