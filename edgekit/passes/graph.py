@@ -90,10 +90,9 @@ def fake_mode(exported: ExportedProgram) -> Any:
 @contextmanager
 def computed_now() -> Iterator[None]:
     """Compute on real tensors inside a function that is being traced: the result is a constant."""
-    import torch
     from torch.utils._python_dispatch import _disable_current_modes
 
-    with _disable_current_modes(), torch.no_grad():
+    with _disable_current_modes():
         yield
 
 

@@ -42,7 +42,7 @@ def run_batch(names: list[str], format_name: str, raw: bool, results: str, secon
 
     A case that takes longer than `seconds` ends this process, as one that crashes does.
     """
-    _remember_operators()
+    _remember()
     for name in names:
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stderr)
         record = run(suite()[name], format_name, raw=raw)
@@ -111,7 +111,10 @@ def operators(program: Program) -> list[str]:
     return sorted(str(each).removeprefix("aten.") for each in packets)
 
 
-def _remember_operators() -> None:
-    """Let torch list all operators once, not 26 times in each decomposition of a graph."""
+def _remember() -> None:
+    """Let torch make its lists of operators once per process, not several times for each case."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
     utils = torch._export.utils
     utils._materialize_cpp_cia_ops = functools.cache(utils._materialize_cpp_cia_ops)
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))

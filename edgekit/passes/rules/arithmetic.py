@@ -1,0 +1,31 @@
+"""Arithmetic that converters lack, or keep for floating-point numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekit.passes.rules import rule
+
+
+@rule("fmod.Tensor", "fmod.Scalar", coreml="only of floating-point numbers")
+def fmod(x: Tensor, y: Any) -> Any:
+    """Subtract the whole multiples."""
+    if x.is_floating_point() or (isinstance(y, Tensor) and y.is_floating_point()):
+        return NotImplemented
+    return x - torch.div(x, y, rounding_mode="trunc") * y
+
+
+@rule(
+    "copysign.Tensor",
+    "copysign.Scalar",
+    coreml="no operation for it",
+    tflite="no lowering for it",
+    onnx="no function for it",
+)
+def copysign(x: Tensor, y: Any) -> Tensor:
+    """Choose by the sign; a negative zero counts as zero."""
+    y = y if isinstance(y, Tensor) else torch.full_like(x, y)
+    return torch.where(y < 0, -x.abs(), x.abs())

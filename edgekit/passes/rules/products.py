@@ -1,0 +1,72 @@
+"""Products and distances: operands of one dimension, sums of products, distances of all pairs."""
+
+from __future__ import annotations
+
+from string import ascii_letters
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekit.passes.rules import rule
+
+
+@rule("matmul.default", coreml="a vector against a batch comes out wrong")
+def matmul(x: Tensor, y: Tensor) -> Any:
+    """Give a vector its second axis for the time of the product."""
+    if min(x.dim(), y.dim()) > 1 or max(x.dim(), y.dim()) < 3:
+        return NotImplemented
+    if x.dim() == 1:
+        return torch.matmul(x[None], y).squeeze(-2)
+    return torch.matmul(x, y[:, None]).squeeze(-1)
+
+
+@rule("addbmm.default", coreml="no operation for it", tflite="no lowering", onnx="no function")
+def addbmm(c: Tensor, x: Tensor, y: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """Write it as it is defined."""
+    return _scaled(c, beta) + _scaled(torch.bmm(x, y).sum(0), alpha)
+
+
+def _scaled(x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1 else x * factor
+
+
+@rule("_cdist_forward.default", coreml="no operation for it", tflite="no lowering for it")
+def cdist(x: Tensor, y: Tensor, p: float, _mode: int | None) -> Tensor:
+    """Subtract all pairs; no shortcut through products, which loses small distances."""
+    return _norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1)
+
+
+@rule("dist.default", coreml="reads an argument that is not there")
+def dist(x: Tensor, y: Tensor, p: float = 2) -> Tensor:
+    """Return the norm of the difference."""
+    return _norm((x - y).reshape(-1), p, 0)
+
+
+def _norm(x: Tensor, p: float, dim: int) -> Tensor:
+    if p == 1:
+        return x.abs().sum(dim)
+    if p == 2:
+        return x.square().sum(dim).sqrt()
+    if p == float("inf"):
+        return x.abs().amax(dim)
+    return x.abs().pow(p).sum(dim).pow(1 / p)
+
+
+@rule("einsum.default", coreml="no ellipsis")
+def einsum(equation: str, operands: list[Tensor], **_hints: Any) -> Any:
+    """Give the axes behind the dots letters of their own."""
+    if "..." not in equation:
+        return NotImplemented
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    counts = [x.dim() - len(t.replace("...", "")) for t, x in zip(terms, operands, strict=True)]
+    letters = [each for each in ascii_letters if each not in equation][: max(counts)]
+    named = [
+        term.replace("...", "".join(letters[len(letters) - count :]))
+        for term, count in zip(terms, counts, strict=True)
+    ]
+    if not arrow:
+        right = "..." + "".join(sorted(c for c in set(left) - set(",.") if left.count(c) == 1))
+    result = right.replace("...", "".join(letters))
+    return torch.einsum(f"{','.join(named)}->{result}", *operands)
