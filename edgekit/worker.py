@@ -20,9 +20,11 @@ import importlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -218,6 +220,11 @@ def _doing(worker: Worker) -> str:
 
 
 def _death(worker: Worker) -> ConversionError:
+    if _is_full(worker.log.parent):
+        return ConversionError(
+            f"The disk is full where {worker.log.parent} lies.",
+            "Make room, or set EDGEKIT_CACHE to a folder on another disk.",
+        )
     code = worker.process.returncode
     if code == -signal.SIGKILL:
         how = "was killed, most likely for want of memory"
@@ -279,16 +286,30 @@ def _answer(function: str, request: dict[str, Any], log: Path) -> dict[str, Any]
 
 def foreign(error: Exception, hint: str) -> ConversionError:
     """Say in one sentence what an exception that is not ours means."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f" where {error.filename} was to be written" if error.filename else ""
-        return ConversionError(
-            f"The disk is full{where}.", "Make room, or choose another folder with -o."
-        )
+    full = full_disk(error)
+    if full is not None:
+        return full
     doing = _stage_file.read_text() if _stage_file is not None else ""
     cause = root_cause(error)
     return ConversionError(
         f"{doing.capitalize() or 'It'} failed: {type(cause).__name__}: {first_line(cause)}", hint
     )
+
+
+def full_disk(error: Exception) -> ConversionError | None:
+    """Return the error to raise when one means that a disk is full, else None."""
+    text = os.strerror(errno.ENOSPC)  # what a vendor's error says that is no OSError
+    if text in str(error) or text in str(root_cause(error)) or _is_full(tempfile.gettempdir()):
+        name = getattr(error, "filename", None)
+        return ConversionError(
+            f"The disk is full{f' where {name} was to be written' if name else ''}.",
+            "Make room, or choose other folders with -o and EDGEKIT_CACHE.",
+        )
+    return None
+
+
+def _is_full(folder: Path | str) -> bool:
+    return shutil.disk_usage(folder).free < 2**12  # bytes: not a page is left
 
 
 def _end_with_parent(pipe: IO[bytes]) -> None:

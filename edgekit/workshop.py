@@ -59,7 +59,10 @@ def open_workshop(plan: Plan, progress: Progress) -> Iterator[Workshop]:
                 worker.stop(each)
     except OSError as error:
         place = error.filename or plan.output_dir
-        raise UsageError(f"{place} cannot be written: {error.strerror}.") from error
+        raise worker.full_disk(error) or UsageError(
+            f"{place} cannot be written: {error.strerror}.",
+            "Name a folder that can be, with --output.",
+        ) from error
     finally:
         for folder in filter(None, (work, drafts)):
             shutil.rmtree(folder, ignore_errors=True)
