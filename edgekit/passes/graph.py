@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
-    from torch.fx import GraphModule, Node
+    from torch.fx import Graph, GraphModule, Node
 
 _KEPT = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")  # whose line it is
 
@@ -149,7 +149,7 @@ class _DeclinedError(Exception):
 def _trace(
     function: Callable[..., Any], values: list[Any], mode: Any, composites: bool
 ) -> GraphModule | None:
-    """Record what a function calls: as written where that mutates nothing, else functionalized."""
+    """Record what a function calls, in operators that write into nothing."""
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -157,13 +157,14 @@ def _trace(
         result = function(*inputs)
         if result is NotImplemented:
             raise _DeclinedError
-        return result
+        return tuple(result) if isinstance(result, tuple) else result  # without names of fields
 
     allowed = mode.allow_non_fake_inputs
     mode.allow_non_fake_inputs = True
     try:
         with mode, torch.no_grad():
             traced = make_fx(guarded, pre_dispatch=composites)(*values)
+            _write_nothing(traced.graph)
             if any(_mutates(each) for each in traced.graph.nodes):
                 traced = make_fx(torch.func.functionalize(guarded))(*values)
     except _DeclinedError:
@@ -174,9 +175,34 @@ def _trace(
     return traced
 
 
+def _write_nothing(graph: Graph) -> None:
+    """Turn ``add_(x, y)`` into ``add(x, y)`` wherever x is a value of its own, not a view."""
+    import torch
+
+    place = {node: index for index, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        written: Any = node.args[0] if node.args else None
+        if not _mutates(node) or not hasattr(written, "users") or _is_view(written):
+            continue
+        base, _, overload = str(node.target).removeprefix("aten.").partition(".")
+        packet = getattr(torch.ops.aten, base.removesuffix("_"), None)
+        if not base.endswith("_") or not hasattr(packet, overload):
+            continue
+        node.target = getattr(packet, overload)
+        written.replace_all_uses_with(
+            node, delete_user_cb=lambda user, at=place[node]: place[user] > at
+        )
+
+
 def _mutates(node: Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return schema is not None and schema.is_mutable
+
+
+def _is_view(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    returned = schema.returns if schema is not None and not schema.is_mutable else ()
+    return node.op == "placeholder" or any(each.alias_info is not None for each in returned)
 
 
 def _splice(

@@ -121,6 +121,25 @@ def max_pool(
     return reduce(torch.maximum, parts)
 
 
-def _each(values: Any, rank: int) -> list[int]:
-    values = list(values)
+@rule("avg_pool2d.default", "avg_pool3d.default", coreml="no divisor of one's own", tflite="no")
+def avg_pool(
+    x: Tensor,
+    kernel_size: list[int],
+    stride: tuple[int, ...] = (),
+    padding: tuple[int, ...] = (0,),
+    ceil_mode: bool = False,
+    _count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Any:
+    """Undo the division by the kernel's size, then divide."""
+    if divisor is None or ceil_mode:
+        return NotImplemented
+    rank = len(kernel_size)
+    pool = getattr(torch.ops.aten, f"avg_pool{rank}d").default
+    mean = pool(x, kernel_size, stride, padding, False, True)
+    return mean * (math.prod(kernel_size) / divisor)
+
+
+def _each(given: Any, rank: int) -> list[int]:
+    values: list[int] = list(given)
     return values if len(values) == rank else values * rank

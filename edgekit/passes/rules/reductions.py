@@ -25,6 +25,55 @@ def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tupl
     return x.amin(dims, keepdim), x.amax(dims, keepdim)
 
 
+@rule("mean.default", "mean.dim", coreml="the mean of integers is an integer")
+def mean(x: Tensor, *where: Any, dtype: torch.dtype | None = None) -> Any:
+    """Convert first."""
+    return NotImplemented if x.is_floating_point() else x.to(dtype).mean(*where)
+
+
+@rule("prod.default", coreml="no operation that its converter calls")
+def prod_of_all(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Multiply along the one axis that is left."""
+    return prod(x.reshape(-1), 0, dtype=dtype)
+
+
+@rule("prod.dim_int", coreml="no operation that its converter calls")
+def prod(x: Tensor, dim: int, keepdim: Any = False, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Multiply one half with the other until one is left."""
+    wide = torch.int64 if dtype is None and not x.is_floating_point() else dtype
+    x = x if wide is None else x.to(wide)
+    while x.shape[dim] > 1:
+        half = x.shape[dim] // 2
+        halves = x.narrow(dim, 0, half) * x.narrow(dim, half, half)
+        odd = x.shape[dim] % 2
+        x = torch.cat([halves, x.narrow(dim, 2 * half, 1)], dim) if odd else halves
+    return x if keepdim else x.squeeze(dim)
+
+
+@rule("kthvalue.default", coreml="no operation for it")
+def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: Any = False) -> tuple[Tensor, Tensor]:
+    """Sort, and take what comes at that place."""
+    found = (each.narrow(dim, k - 1, 1) for each in x.sort(dim))
+    values, places = (each if keepdim else each.squeeze(dim) for each in found)
+    return values, places
+
+
+@rule("median.dim", coreml="no operation for it")
+def median(x: Tensor, dim: int, keepdim: Any = False) -> tuple[Tensor, Tensor]:
+    """Return the lower of the two in the middle, as PyTorch does."""
+    return kthvalue(x, (x.shape[dim] + 1) // 2, dim, keepdim)
+
+
+@rule("index_fill.int_Scalar", coreml="ranks do not fit")
+def index_fill(x: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
+    """Choose by a mask of the axis."""
+    places = torch.arange(x.shape[dim])
+    mask = (places[:, None] == index.reshape(1, -1)).any(1)
+    shape = [1] * x.dim()
+    shape[dim] = -1
+    return torch.where(mask.reshape(shape), torch.full_like(x, value), x)
+
+
 @rule(
     "_embedding_bag.default",
     "_embedding_bag_forward_only.default",

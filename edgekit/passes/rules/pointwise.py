@@ -1,0 +1,146 @@
+"""Functions of single elements that converters lack, or compute with too few digits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekit.passes.graph import computed_now
+from edgekit.passes.rules import rule
+
+_BITS = 31  # of a 32-bit integer, below the one for its sign
+
+
+@rule("fmax.default", coreml="no operation for it")
+def fmax(x: Tensor, y: Tensor) -> Tensor:
+    """Prefer a number to what is none."""
+    return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.maximum(x, y)))
+
+
+@rule("fmin.default", coreml="no operation for it")
+def fmin(x: Tensor, y: Tensor) -> Tensor:
+    """Prefer a number to what is none."""
+    return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.minimum(x, y)))
+
+
+@rule("hypot.default", coreml="no operation for it")
+def hypot(x: Tensor, y: Tensor) -> Tensor:
+    """Write it as it is defined."""
+    return (x.square() + y.square()).sqrt()
+
+
+@rule("erfc.default", coreml="no operation for it")
+def erfc(x: Tensor) -> Tensor:
+    """Write it as it is defined."""
+    return 1.0 - x.erf()
+
+
+@rule("trunc.default", coreml="no operation for it")
+def trunc(x: Tensor) -> Tensor:
+    """Round the magnitude down."""
+    return x.abs().floor() * x.sign()
+
+
+@rule("frac.default", coreml="no operation for it")
+def frac(x: Tensor) -> Tensor:
+    """Take away what `trunc` gives."""
+    return x - trunc(x)
+
+
+@rule("acosh.default", coreml="its converter calls an operation that is not there")
+def acosh(x: Tensor) -> Tensor:
+    """Write it by the logarithm; ``x^2 - 1`` by its factors loses nothing near 1."""
+    return (x + ((x - 1) * (x + 1)).sqrt()).log()
+
+
+@rule("hardshrink.default", coreml="mixes types")
+def hardshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    """Choose between the value and a zero of its type."""
+    return torch.where(x.abs() > lambd, x, torch.zeros_like(x))
+
+
+@rule("log1p.default", tflite="log(1 + x), which loses small x")
+def log1p(x: Tensor) -> Tensor:
+    """Divide the rounding of ``u = 1 + x`` out: ``log(u) x / (u - 1)`` (Kahan)."""
+    u = 1.0 + x
+    rounded = u - 1.0
+    small = rounded == 0.0
+    return torch.where(small, x, u.log() * x / torch.where(small, 1.0, rounded))
+
+
+@rule("prelu.default", coreml="one slope per channel only for images")
+def prelu(x: Tensor, weight: Tensor) -> Any:
+    """Choose by the sign."""
+    if x.dim() == 4 or weight.numel() == 1:
+        return NotImplemented
+    slope = weight.reshape(-1, *[1] * (x.dim() - 2)) if x.dim() > 1 else weight
+    return torch.where(x > 0, x, x * slope)
+
+
+# -- Bits ------------------------------------------------------------------------------------------
+
+
+@rule("__lshift__.Scalar", "bitwise_left_shift.Tensor_Scalar", coreml="none", tflite="none")
+def left_shift(x: Tensor, count: int) -> Tensor:
+    """Multiply."""
+    return x * 2**count
+
+
+@rule("__rshift__.Scalar", "bitwise_right_shift.Tensor_Scalar", coreml="none", tflite="none")
+def right_shift(x: Tensor, count: int) -> Tensor:
+    """Divide, and round down."""
+    return torch.div(x, 2**count, rounding_mode="floor")
+
+
+@rule("bitwise_and.Tensor", "__and__.Tensor", coreml="no operations on bits")
+def bitwise_and(x: Tensor, y: Tensor) -> Tensor:
+    """Bits are both 1 where their product is."""
+    if x.dtype is torch.bool and y.dtype is torch.bool:
+        return torch.logical_and(x, y)
+    return _number(_bits(x) * _bits(y))
+
+
+@rule("bitwise_or.Tensor", "__or__.Tensor", coreml="no operations on bits")
+def bitwise_or(x: Tensor, y: Tensor) -> Tensor:
+    """Either bit is 1 where the larger is."""
+    if x.dtype is torch.bool and y.dtype is torch.bool:
+        return torch.logical_or(x, y)
+    return _number(torch.maximum(_bits(x), _bits(y)))
+
+
+@rule("bitwise_xor.Tensor", "__xor__.Tensor", coreml="no operations on bits")
+def bitwise_xor(x: Tensor, y: Tensor) -> Tensor:
+    """Bits differ where their difference is not 0."""
+    if x.dtype is torch.bool and y.dtype is torch.bool:
+        return torch.logical_xor(x, y)
+    return _number((_bits(x) - _bits(y)).abs())
+
+
+@rule("bitwise_and.Scalar", "__and__.Scalar", coreml="no operations on bits")
+def bitwise_and_number(x: Tensor, y: int) -> Tensor:
+    """As for tensors."""
+    return bitwise_and(x, torch.full((1,), y, dtype=x.dtype)).reshape(x.shape)
+
+
+@rule("bitwise_not.default", coreml="no operations on bits")
+def bitwise_not(x: Tensor) -> Tensor:
+    """Flip every bit: the negative, less one."""
+    return torch.logical_not(x) if x.dtype is torch.bool else -x - 1
+
+
+def _bits(x: Tensor) -> Tensor:
+    """Return the bits of 32-bit integers on a new last axis, the sign's last."""
+    with computed_now():
+        weights = torch.cat([2 ** torch.arange(_BITS), torch.tensor([2**30])]).to(x.dtype)
+    shifted = torch.div(x.unsqueeze(-1), weights, rounding_mode="floor")
+    sign = (x.unsqueeze(-1) < 0).to(x.dtype)
+    return torch.cat([torch.remainder(shifted[..., :_BITS], 2), sign], -1)
+
+
+def _number(bits: Tensor) -> Tensor:
+    """Return the integers that bits make up; the sign's counts -2^31, in two halves."""
+    with computed_now():
+        weights = torch.cat([2 ** torch.arange(_BITS), torch.tensor([-(2**30)])]).to(bits.dtype)
+    return (bits * weights).sum(-1).to(bits.dtype) - (bits[..., -1] * 2**30)

@@ -1,0 +1,90 @@
+"""Interpolation as products: each axis is resized by a constant matrix.
+
+The matrix is what the operator itself makes of unit vectors, so that none of PyTorch's formulas has
+to be written down again here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import decompositions
+
+from edgekit.passes.graph import computed_now
+from edgekit.passes.rules import rule
+
+_ATEN = torch.ops.aten
+_SCALE = "takes the ratio of the sizes for the scale"
+_BICUBIC = 2
+
+
+@rule(
+    "_upsample_bilinear2d_aa.vec", coreml="no antialiasing", tflite="no antialiasing", onnx="none"
+)
+def bilinear_antialiased(
+    x: Tensor, size: list[int] | None, align: Any, factors: list[float] | None
+) -> Tensor:
+    """Resize by matrices."""
+    return _resized(x, _ATEN._upsample_bilinear2d_aa.vec, size, align, factors)  # noqa: SLF001
+
+
+@rule("_upsample_bicubic2d_aa.vec", coreml="no antialiasing", tflite="no antialiasing", onnx="none")
+def bicubic_antialiased(
+    x: Tensor, size: list[int] | None, align: Any, factors: list[float] | None
+) -> Tensor:
+    """Resize by matrices."""
+    return _resized(x, _ATEN._upsample_bicubic2d_aa.vec, size, align, factors)  # noqa: SLF001
+
+
+@rule("upsample_bilinear2d.vec", coreml=_SCALE, tflite=_SCALE)
+def bilinear(x: Tensor, size: list[int] | None, align: Any, factors: list[float] | None) -> Any:
+    """Resize by matrices where the scale is not the ratio of the sizes."""
+    if align or _whole(x.shape[2:], factors):
+        return NotImplemented
+    return _resized(x, _ATEN.upsample_bilinear2d.vec, size, align, factors)
+
+
+def _whole(sizes: Sequence[int], factors: list[float] | None) -> bool:
+    pairs = zip(sizes, factors or (), strict=False)
+    return all(float(size * factor).is_integer() for size, factor in pairs)
+
+
+def _resized(
+    x: Tensor, operator: Any, size: list[int] | None, align: Any, factors: list[float] | None
+) -> Tensor:
+    with computed_now():
+        rows, columns = (
+            operator(
+                torch.eye(x.shape[2 + axis]).to(x.dtype)[None, :, :, None],
+                None if size is None else [size[axis], 1],
+                align,
+                None if factors is None else [factors[axis], 1.0],
+            )[0, :, :, 0]
+            for axis in (0, 1)
+        )
+        down = rows.T.contiguous()
+    return down @ (x @ columns)
+
+
+@rule("grid_sampler.default", coreml="no bicubic interpolation")
+def grid_sampler(x: Tensor, grid: Tensor, mode: int, padding: int, align: Any) -> Any:
+    """Let PyTorch write it as gathers."""
+    if mode != _BICUBIC:
+        return NotImplemented
+    return decompositions.grid_sampler_2d(x, grid, mode, padding, align)
+
+
+@rule("affine_grid_generator.default", coreml="loses its sizes")
+def affine_grid(theta: Tensor, size: list[int], align: Any) -> Any:
+    """Multiply the grid of the unit transform."""
+    if len(size) != 4:
+        return NotImplemented
+    batch, _channels, rows, columns = size
+    with computed_now():
+        unit = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]]).to(theta.dtype)
+        plain = _ATEN.affine_grid_generator.default(unit, [1, 1, rows, columns], align)
+        places = torch.cat([plain.reshape(-1, 2), torch.ones(rows * columns, 1)], 1)
+    return (places @ theta.transpose(1, 2)).reshape(batch, rows, columns, 2)
