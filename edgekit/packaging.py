@@ -131,8 +131,9 @@ def check(path: str | Path) -> dict[str, Any]:
         flavour = registry.load("packages", manifest["flavour"])
     except UnknownNameError as error:
         raise ArtifactError(f"{path}: {error.message}", error.hint) from None
-    besides = flavour.check(files, manifest) | {where}
-    _manifest.check_files(manifest, files, besides)
+    found = flavour.check(files, manifest)
+    _manifest.check_files(manifest, files, found.unlisted | {where})
+    _manifest.check_model(manifest, found.carrier)
     return manifest
 
 

@@ -5,7 +5,7 @@ A flavour's module holds::
     FORMATS: tuple[str, ...]            # of the artifacts that it packages
     SUMMARY: str                        # what it makes, for the report
     def build(cargo: Cargo) -> Bundle   # the files, as bytes; nothing is written here
-    def check(files, manifest) -> frozenset[str]   # what it alone promises; raises ArtifactError
+    def check(files, manifest) -> Checked   # what it alone promises; raises ArtifactError
 
 `edgekit.packaging` does what is the same for all: it asks the gate, fits the processing, records
 the self-check, calls `build`, and writes the bundle.  `edgekit.packages._archive` has the
@@ -93,6 +93,19 @@ class Bundle:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What a flavour's check found.
+
+    Attributes:
+        carrier: The files among which the model lies.
+        unlisted: Files that no manifest can list.
+    """
+
+    carrier: Files
+    unlisted: frozenset[str] = frozenset()
+
+
 class Flavour(Protocol):
     """A flavour's module; see the page above."""
 
@@ -103,6 +116,6 @@ class Flavour(Protocol):
         """Return the package of one artifact."""
         ...
 
-    def check(self, files: Files, manifest: Mapping[str, Any]) -> frozenset[str]:
-        """Check what this flavour alone promises; return the files that no manifest can list."""
+    def check(self, files: Files, manifest: Mapping[str, Any]) -> Checked:
+        """Check what this flavour alone promises."""
         ...

@@ -55,7 +55,7 @@ def read(path: Path) -> Files:
     Raises:
         ArtifactError: it is damaged, unsafe, or not in its one form.
     """
-    return read_folder(path) if path.is_dir() else read_zip(path)
+    return read_folder(path) if path.is_dir() else unzipped(path, _bounded(path))
 
 
 def zip_bytes(files: Files, when: int) -> bytes:
@@ -71,13 +71,16 @@ def zip_bytes(files: Files, when: int) -> bytes:
     return buffer.getvalue()
 
 
-def read_zip(path: Path) -> Files:
+def unzipped(path: Path | str, raw: bytes) -> Files:
     """Return the files of a zip archive.
+
+    Args:
+        path: What to call it in messages.
+        raw: The archive.
 
     Raises:
         ArtifactError: it is damaged, unsafe, or not in its one form.
     """
-    raw = _bounded(path)
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             entries = archive.infolist()
@@ -88,7 +91,8 @@ def read_zip(path: Path) -> Files:
             dates = {entry.date_time for entry in entries}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise ArtifactError(f"{path} is not a whole zip archive: {error}.") from None
-    if len(dates) != 1 or zip_bytes(files, _seconds(path, dates.pop())) != raw:
+    when = [_seconds(path, date) for date in dates] or [EARLIEST]
+    if len(when) != 1 or zip_bytes(files, when[0]) != raw:
         raise ArtifactError(
             f"{path} holds bytes that edgekit does not write: its entries or their headers were "
             "changed."
@@ -126,7 +130,7 @@ def _bounded(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+def _check_entry(path: Path | str, entry: zipfile.ZipInfo) -> None:
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise ArtifactError(f"{path}: {entry.filename!r} is a link.")
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
@@ -135,7 +139,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         )
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def _check_names(path: Path | str, names: list[str]) -> None:
     """Refuse names that lead out of the folder, or that two systems read differently."""
     for name in names:
         parts = PurePosixPath(name).parts
@@ -147,7 +151,7 @@ def _check_names(path: Path, names: list[str]) -> None:
         raise ArtifactError(f"{path}: two entries have the same name.")
 
 
-def _seconds(path: Path, date: tuple[int, int, int, int, int, int]) -> int:
+def _seconds(path: Path | str, date: tuple[int, int, int, int, int, int]) -> int:
     try:
         return calendar.timegm((*date, 0, 0, 0))
     except (ValueError, OverflowError):

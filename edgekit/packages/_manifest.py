@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -131,7 +132,7 @@ def read(content: bytes) -> dict[str, Any]:
     return manifest
 
 
-def check_files(manifest: Mapping[str, Any], files: Files, besides: frozenset[str]) -> None:
+def check_files(manifest: Mapping[str, Any], files: Files, besides: AbstractSet[str]) -> None:
     """Check that a package holds the files of its manifest, and no others.
 
     Args:
@@ -150,13 +151,22 @@ def check_files(manifest: Mapping[str, Any], files: Files, besides: frozenset[st
             raise ArtifactError(f"The file {name} is not in the manifest.")
         if listed[name]["sha256"] != hashlib.sha256(files[name]).hexdigest():
             raise ArtifactError(f"The file {name} is not the one that was packaged.")
+
+
+def check_model(manifest: Mapping[str, Any], files: Files) -> None:
+    """Check that the model is the one that its record describes.
+
+    Raises:
+        ArtifactError: it is missing, or another.
+    """
     path, sha256 = manifest["model"]["path"], manifest["model"]["sha256"]
     below = {
         name.removeprefix(f"{path}/"): hashlib.sha256(content).hexdigest()
         for name, content in files.items()
         if name.startswith(f"{path}/")
     }
-    measured = listing_sha256(below) if below else listed.get(path, {}).get("sha256")
+    content = files.get(path, b"")
+    measured = listing_sha256(below) if below else hashlib.sha256(content).hexdigest()
     if measured != sha256:
         raise ArtifactError(f"The model {path} is not the one that its record describes.")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from xml.sax import saxutils
 
 from edgekit.formats import missing
 
@@ -29,7 +30,9 @@ def _environment() -> Any:
         keep_trailing_newline=True,
     )
     environment.filters["python"] = python_literal
+    environment.filters["java"] = java
     environment.filters["quoted"] = quoted
+    environment.filters["xml"] = saxutils.escape
     environment.filters["sentence"] = sentence
     return environment
 
@@ -63,3 +66,17 @@ def python_literal(value: Any, indent: int = 0) -> str:
         return line
     pad = " " * (indent + 4)
     return "(\n" + "".join(f"{pad}{item},\n" for item in items) + " " * indent + ")"
+
+
+def java(value: Any, *, exact: bool = False) -> str:
+    """Return a value as Java; numbers as doubles where `exact`, else as ints."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, (tuple, list)):
+        kind = "double" if exact else "int"
+        return f"new {kind}[] {{{', '.join(java(item, exact=exact) for item in value)}}}"
+    return repr(float(value)) if exact else str(int(value))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ArtifactError
-from edgekit.packages import Bundle, Cargo, Files, _manifest
+from edgekit.packages import Bundle, Cargo, Checked, Files, _manifest
 from edgekit.packages._selfcheck import FILE_NAME
 from edgekit.packages._templates import python_literal, render
 from edgekit.processing import reference
@@ -58,14 +58,14 @@ def build(cargo: Cargo) -> Bundle:
     return Bundle(f"{name}-{version}-py3-none-any.whl", "zip", files)
 
 
-def check(files: Files, manifest: Mapping[str, Any]) -> frozenset[str]:
-    """Check pip's own list of files, and return what the manifest does not list."""
+def check(files: Files, manifest: Mapping[str, Any]) -> Checked:
+    """Check pip's own list of files."""
     folder = f"{manifest['card'].get('name')}-{manifest['card'].get('version')}.dist-info"
     record = f"{folder}/RECORD"
     others = {name: content for name, content in files.items() if name != record}
     if files.get(record) != _record(others, record):
         raise ArtifactError(f"{record} does not list the files as they are.")
-    return frozenset({record})
+    return Checked(files, frozenset({record}))
 
 
 def _record(files: Files, own_name: str) -> bytes:

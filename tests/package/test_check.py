@@ -149,7 +149,7 @@ def test_reasons_name_what_is_wrong(wheel, tmp_path, kind):
 
 def rewritten(wheel, tmp_path, change):
     """Return a wheel in its one form whose files a careful forger changed."""
-    files = _archive.read_zip(wheel)
+    files = _archive.read(wheel)
     change(files)
     path = tmp_path / wheel.name
     path.write_bytes(_archive.zip_bytes(files, _archive.EARLIEST))
@@ -178,7 +178,7 @@ def test_careful_forgeries_are_named(wheel, tmp_path, reason):
 
 
 def test_a_model_that_is_not_the_recorded_one_is_found(wheel):
-    files = _archive.read_zip(wheel)
+    files = _archive.read(wheel)
     manifest = json.loads(files[MANIFEST])
     manifest["model"]["sha256"] = "0" * 64
     content = _manifest.sealed(

@@ -28,7 +28,7 @@ def unpacked(packed, tmp_path):
     """Return a function that unpacks a wheel and returns its folder."""
 
     def unpack(name, format_name="onnx"):
-        files = _archive.read_zip(packed(name, format_name, "linux"))
+        files = _archive.read(packed(name, format_name, "linux"))
         folder = tmp_path / format_name
         _archive.write(folder, "folder", files)
         return folder

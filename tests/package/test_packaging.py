@@ -70,7 +70,7 @@ def test_budget_fails_and_leaves_nothing(artifact, capsys):
     assert run(artifact, "--for", "linux", "-o", dist, "--max-size", "5 MB") == 0
 
 
-@pytest.mark.parametrize("flavour", ["linux"])
+@pytest.mark.parametrize("flavour", ["linux", "android"])
 def test_same_artifact_same_bytes_anywhere(artifact, tmp_path, flavour, monkeypatch):
     first = package([artifact], [flavour], tmp_path / "first")[0]
     moved = tmp_path / "elsewhere" / artifact.name
