@@ -45,6 +45,7 @@ _SUMMARIES = {
     "convert": "Convert a model to verified artifacts.",
     "doctor": "Say what works on this machine, and how to get the rest.",
     "inspect": "Show what a model file holds.",
+    "package": "Make dependencies for apps of verified artifacts.",
     "verify": "Compare an artifact with the model it was made from.",
 }
 
