@@ -67,7 +67,7 @@ def audit(
             "path": str(path.absolute()),
             "format_name": format_name,
             "signature": known.signature.to_json() if known else None,
-            "tolerance": asdict(chosen.tolerance),
+            "tolerance": asdict(chosen.tolerance_to_source),
             "runtime": runtime,
             "layers": layers,
         }

@@ -18,7 +18,8 @@ from typing import Any
 from edgekit import cache, delivery, lowering, registry, worker
 from edgekit.artifact import Artifact
 from edgekit.errors import ConversionError, EdgekitError
-from edgekit.plan import SCHEMA_VERSION, Plan, artifact_key, plan, source_key
+from edgekit.plan import SCHEMA_VERSION, Plan, artifact_key, calibration_name, plan, source_key
+from edgekit.quantize import calibration
 from edgekit.recipe import Recipe, recipes
 from edgekit.verification import FAILED, Verification
 from edgekit.workshop import Progress, Workshop, call, longest_first, open_workshop, start_early
@@ -165,6 +166,8 @@ def _export(shop: Workshop) -> Description:
             input_data=plan.input_data,
             metadata=plan.metadata,
             dynamic=plan.dynamic,
+            recipe=plan.recipe,
+            calibration=plan.calibration,
         )
     request = {
         "folder": str(shop.program),
@@ -173,6 +176,9 @@ def _export(shop: Workshop) -> Description:
         "inputs": list(plan.inputs),
         "input_data": str(plan.input_data) if plan.input_data else None,
         "metadata": plan.metadata,
+        "recipe": plan.recipe.to_json(),
+        "calibration": calibration.portable(plan.calibration, shop.temporary),
+        "calibration_origin": calibration_name(plan.calibration),
     }
     answer = call(shop, "export", "export_to", request).value
     if plan.use_cache:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def toolchain() -> dict[str, str]:
     """Return the versions of what shapes an exported program, as far as they are installed."""
     found = {"python": platform.python_version()}
-    for name in ("torch", "safetensors", "numpy", "transformers"):
+    for name in ("torch", "torchao", "safetensors", "numpy", "transformers"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

@@ -20,6 +20,8 @@ from edgekit.inputs import InputSpec, read_samples
 from edgekit.layers import layers_of
 from edgekit.loading import load_source
 from edgekit.program import Program
+from edgekit.quantize.calibration import CalibrationData
+from edgekit.quantize.calibration import read as read_calibration
 from edgekit.recipe import Recipe
 from edgekit.source import Source
 from edgekit.verification import verify_file
@@ -37,19 +39,21 @@ def export_to(
     inputs: list[str],
     input_data: str | None,
     metadata: dict[str, Any],
+    recipe: dict[str, Any] | None = None,
+    calibration: str | None = None,
+    calibration_origin: str | None = None,
 ) -> dict[str, Any]:
     """Load, export and save a source; return its description and the files that were read."""
     worker.stage("loading the model")
     with recorded() as files:
         loaded = load_source(source, weights=Path(weights) if weights else None)
-    described = save(
-        loaded,
-        Path(folder),
-        inputs=inputs,
-        input_data=Path(input_data) if input_data else None,
-        metadata=metadata,
-    )
-    read = {*files, *([Path(input_data)] if input_data else [])}
+    data = Path(input_data) if input_data else None
+    made = _exported(loaded, inputs, data, metadata)
+    chosen = Recipe.from_json(recipe) if recipe else None
+    with recorded() as more:
+        ranges_from = _calibration_data(made, chosen, calibration, calibration_origin)
+    described = _stored(made, Path(folder), chosen, ranges_from)
+    read = {*files, *more, *([data] if data else [])}
     return {"program": described, "files": sorted(str(path.absolute()) for path in read)}
 
 
@@ -61,19 +65,56 @@ def save(
     input_data: Path | None = None,
     metadata: dict[str, Any] | None = None,
     dynamic: Any = None,
+    recipe: Recipe | None = None,
+    calibration: Any = None,
 ) -> dict[str, Any]:
-    """Export a loaded source, save the program to `folder` and return its description."""
+    """Export a loaded source, quantize it where the recipe does that on the graph, and save it.
+
+    Returns:
+        The description of the program in `folder`.
+    """
+    made = _exported(source, inputs, input_data, metadata or {}, dynamic)
+    return _stored(made, folder, recipe, _calibration_data(made, recipe, calibration))
+
+
+def _exported(
+    source: Source,
+    inputs: Sequence[str],
+    input_data: Path | None,
+    metadata: dict[str, Any],
+    dynamic: Any = None,
+) -> Program:
     worker.stage("exporting the model")
-    given = {key: value for key, value in (metadata or {}).items() if value}
+    given = {key: value for key, value in metadata.items() if value}
     if isinstance(source.module, Program):
         made = source.module
     else:
         specs = tuple(map(InputSpec.parse, inputs))
         samples = None if input_data is None else read_samples(input_data)
         made = export(source, inputs=specs, dynamic=dynamic, samples=samples)
-    made = replace(made, exported=passes.run(made.exported)[-1].exported)
+    exported = passes.run(made.exported)[-1].exported
+    return replace(made, exported=exported, metadata=replace(made.metadata, **given))
+
+
+def _calibration_data(
+    program: Program, recipe: Recipe | None, given: Any, origin: str | None = None
+) -> CalibrationData | None:
+    if recipe is None or not recipe.is_static:
+        return None
+    worker.stage("reading the calibration data")
+    return read_calibration(given, program.samples[0], origin)
+
+
+def _stored(
+    program: Program, folder: Path, recipe: Recipe | None, data: CalibrationData | None
+) -> dict[str, Any]:
+    if recipe is not None and data is not None:
+        worker.stage("calibrating")
+        from edgekit.quantize import static
+
+        program = static.quantize(program, recipe, data)
     worker.stage("saving the program")
-    return replace(made, metadata=replace(made.metadata, **given)).save(folder).describe()
+    return program.save(folder).describe()
 
 
 def build(
@@ -88,7 +129,7 @@ def build(
     layers = layers_of(loaded.exported)
     worker.stage("converting")
     signature = module.lower(loaded, chosen, options, Path(draft))
-    origin, identity = loaded.origin, loaded.sha256
+    origin, identity, quantized = loaded.origin, loaded.sha256, loaded.quantization
     del loaded  # its weights; the runtime is about to load its own
     worker.stage("verifying")
     verdict = verify_file(
@@ -100,6 +141,13 @@ def build(
         chosen.tolerance,
         layers=lambda: layers,
     )
+    if quantized is not None:
+        verdict = replace(
+            verdict,
+            quantization_sqnr_db=quantized.sqnr_db,
+            calibration=quantized.told,
+            remarks=quantized.notes,
+        )
     return {
         "format": format_name,
         "recipe": chosen.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ class Plan:
     weights: Path | None = None
     inputs: tuple[str, ...] = ()
     input_data: Path | None = None
+    calibration: Any = None
     dynamic: Mapping[str, Any] | None = None
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Plan:
             "weights": str(self.weights) if self.weights else None,
             "inputs": list(self.inputs),
             "input_data": str(self.input_data) if self.input_data else None,
+            "calibration": calibration_name(self.calibration),
             "jobs": self.jobs,
             "timeout_s": self.timeout,
             "cache": self.use_cache,
@@ -85,7 +88,8 @@ def plan(
         example_inputs: Arguments of one call of a module: a tuple, or a dict by argument name.
         formats: Names of the formats to convert to.
         recipe: Name or alias of a recipe, or a Recipe.
-        calibration: Data for recipes that calibrate; none of this version's do.
+        calibration: Data for a recipe that calibrates: an ``.npz`` file, a folder, a
+            ``file.py:callable``, an iterable of input sets, or ``random``.
         output_dir: Folder for the artifacts; made when it does not exist.
         name: Stem of the artifacts' file names; None for the source's own name.
         dynamic_shapes: Dynamic dimensions of a module's inputs, as ``torch.export`` takes them: by
@@ -104,10 +108,7 @@ def plan(
         UsageError: a name is unknown, or the arguments contradict each other.
     """
     chosen = load_recipe(recipe)
-    if calibration is not None:
-        raise UsageError(
-            f"Recipe {chosen.name} takes no calibration data.", "Leave calibration out."
-        )
+    _check_calibration(chosen, calibration)
     known = registry.names("formats")
     wanted = tuple(dict.fromkeys(registry.match(each, known, "format") for each in formats))
     if not wanted:
@@ -131,6 +132,7 @@ def plan(
         Path(weights) if weights is not None else None,
         tuple(inputs),
         Path(input_data) if input_data is not None else None,
+        calibration,
         dynamic_shapes,
         _options(wanted, options or {}),
         dict(metadata or {}),
@@ -149,6 +151,26 @@ def in_memory(module: Any, examples: Any, name: str | None) -> Source:
         examples = (examples,)
     title = name or type(getattr(module, "exported", module)).__name__.lower()
     return Source(module, examples, Metadata(name=title), f"memory:{type(module).__name__}")
+
+
+def _check_calibration(recipe: Recipe, given: Any) -> None:
+    if given is not None and not recipe.is_static:
+        raise UsageError(
+            f"Recipe {recipe.name} takes no calibration data.", "Leave calibration out."
+        )
+    if given is None and recipe.is_static:
+        raise UsageError(
+            f"Recipe {recipe.name} needs calibration data: the ranges of values are found on it.",
+            "Give representative inputs: --calibrate data.npz, a folder, or file.py:callable; or "
+            "--calibrate random, to time a model whose accuracy does not matter.",
+        )
+
+
+def calibration_name(given: Any) -> str | None:
+    """Return what to call calibration data in a record."""
+    if given is None:
+        return None
+    return str(given) if isinstance(given, (str, Path)) else "memory"
 
 
 def _options(wanted: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -180,10 +202,20 @@ def source_key(plan: Plan) -> str:
             "inputs": plan.inputs,
             "input_data": str(plan.input_data),
             "metadata": plan.metadata,
+            "quantization": _quantization_key(plan),
             "toolchain": exporting.toolchain(),
             "edgekit": cache.own_code(),
         }
     )
+
+
+def _quantization_key(plan: Plan) -> Any:
+    """Return what shapes a quantized program; None where the float program will do."""
+    if not plan.recipe.is_static:
+        return None
+    given = plan.calibration
+    fixed = isinstance(given, (str, Path))
+    return [plan.recipe.to_json(), str(given) if fixed else uuid.uuid4().hex]
 
 
 def artifact_key(plan: Plan, program: Mapping[str, Any], name: str) -> str:

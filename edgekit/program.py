@@ -7,6 +7,7 @@ are memory-mapped, so they exist once in memory however many workers read them.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit import tensorstore
+from edgekit.quantize import Quantization
 from edgekit.quiet import quiet
 from edgekit.runtimes import Arrays
 from edgekit.source import Metadata
@@ -35,10 +37,12 @@ class Program:
         exported: The graph; its inputs are keyword arguments and its output is a flat dict.
         signature: Names, types and shapes of inputs and outputs, as the source has them.
         samples: Input sets that verification runs: the examples first, then seeded variations.
-        references: The source model's own outputs on each sample, in eager PyTorch.
+        references: The outputs expected on each sample, in eager PyTorch: the source model's own
+            or, of a quantized program, the quantized graph's.
         metadata: What artifacts say of themselves.
         origin: The source string, for the record.
         sha256: Identity of graph, weights and signature.
+        quantization: How the graph was quantized, and what that cost; None for a float graph.
     """
 
     exported: ExportedProgram
@@ -48,6 +52,7 @@ class Program:
     metadata: Metadata
     origin: str
     sha256: str = ""
+    quantization: Quantization | None = None
 
     @property
     def parameters(self) -> int:
@@ -79,6 +84,7 @@ class Program:
             "samples_sha256": _samples_digest(self.samples, self.references),
             "signature": self.signature.to_json(),
             "metadata": vars(self.metadata),
+            "quantization": self.quantization.to_json() if self.quantization else None,
         }
 
 
@@ -87,6 +93,9 @@ def load(folder: Path) -> Program:
     import torch
 
     data = describe(folder)
+    quantized = data["quantization"]
+    if quantized:
+        importlib.import_module("torch.ao.quantization.fx._decomposed")  # registers its operators
     with quiet():
         exported = torch.export.load(folder / "graph.pt2")
     state = tensorstore.read(folder / "weights.safetensors")
@@ -100,7 +109,14 @@ def load(folder: Path) -> Program:
     metadata = Metadata(**{**data["metadata"], "labels": tuple(data["metadata"]["labels"])})
     signature = Signature.from_json(data["signature"])
     return Program(
-        exported, signature, samples, references, metadata, data["origin"], data["sha256"]
+        exported,
+        signature,
+        samples,
+        references,
+        metadata,
+        data["origin"],
+        data["sha256"],
+        Quantization.from_json(quantized) if quantized else None,
     )
 
 

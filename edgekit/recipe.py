@@ -23,12 +23,9 @@ _PLANNED = (
     "dynamic_wi8_afp32",
     "weight_only_wi8_afp32",
     "weight_only_wi4_afp32",
-    "static_wi8_ai8",
     "static_wi8_ai16",
 )
 _PLANNED_ALIASES = {
-    "int8": "static_wi8_ai8",
-    "w8a8": "static_wi8_ai8",
     "w8a16": "static_wi8_ai16",
     "int4": "weight_only_wi4_afp32",
     "w8a32": "dynamic_wi8_afp32",
@@ -53,6 +50,17 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How a static recipe finds the ranges of values.
+
+    Attributes:
+        method: ``min_max``: the whole range that calibration saw.
+    """
+
+    method: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One precision recipe.
 
@@ -62,7 +70,10 @@ class Recipe:
         aliases: Other names for it.
         weights: Element type that weights are stored in.
         activations: Element type that the artifact computes in.
-        tolerance: Bounds that verification holds the artifact to.
+        tolerance: Bounds that conversion holds the artifact to: against the source model or, where
+            the recipe quantizes, against the quantized graph.
+        calibration: How ranges are found, for a recipe that needs calibration data.
+        source_tolerance: Bounds against the source model, where they are not `tolerance`.
     """
 
     name: str
@@ -71,6 +82,18 @@ class Recipe:
     weights: str
     activations: str
     tolerance: Tolerance
+    calibration: Calibration | None = None
+    source_tolerance: Tolerance | None = None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it quantizes activations by ranges found beforehand on calibration data."""
+        return self.calibration is not None
+
+    @property
+    def tolerance_to_source(self) -> Tolerance:
+        """Bounds against the source model itself."""
+        return self.source_tolerance or self.tolerance
 
     def bytes_for(self, parameters: int) -> int:
         """Return how many bytes that many weights take in this recipe."""
@@ -83,8 +106,9 @@ class Recipe:
     @staticmethod
     def from_json(data: dict[str, Any]) -> Recipe:
         """Return the recipe that `to_json` described."""
-        tolerance = Tolerance(**data["tolerance"])
-        return Recipe(**{**data, "aliases": tuple(data["aliases"]), "tolerance": tolerance})
+        given = {name: data[name] for name in _TABLES if data.get(name) is not None}
+        tables = {name: _TABLES[name](**table) for name, table in given.items()}
+        return Recipe(**{**data, "aliases": tuple(data["aliases"]), **tables})
 
 
 @cache
@@ -117,16 +141,22 @@ def _read(path: Path) -> Recipe:
         data: dict[str, Any] = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is no readable TOML file: {error}.") from error
-    tolerance = data.pop("tolerance", {})
+    tables = {"tolerance": data.pop("tolerance", {})}
+    tables |= {name: data.pop(name) for name in _TABLES if name in data}
     _check(path, data, _KEYS)
-    _check(path, tolerance, dict.fromkeys((field.name for field in fields(Tolerance)), _number))
-    return Recipe.from_json({"name": path.stem, **data, "tolerance": tolerance})
+    for name, table in tables.items():
+        keys = [field.name for field in fields(_TABLES[name])]
+        kind = _method if name == "calibration" else _number
+        _check(path, table, dict.fromkeys(keys, kind), name)
+    return Recipe.from_json({"name": path.stem, **data, **tables})
 
 
-def _check(path: Path, table: Any, keys: Mapping[str, Callable[[Any], str]]) -> None:
+def _check(
+    path: Path, table: Any, keys: Mapping[str, Callable[[Any], str]], name: str = "the file"
+) -> None:
     """Raise the first thing that is wrong with a table: a key too many, too few, or its value."""
     if not isinstance(table, dict):
-        raise UsageError(f"{path}: tolerance is {table!r}, not a table.")
+        raise UsageError(f"{path}: {name} is {table!r}, not a table.")
     for key in (*table, *keys):
         if key not in keys:
             raise UnknownNameError(f"{path}: unknown key {key}.", f"Known: {', '.join(keys)}.")
@@ -138,6 +168,10 @@ def _check(path: Path, table: Any, keys: Mapping[str, Callable[[Any], str]]) -> 
 def _number(value: Any) -> str:
     fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return "" if fine else "a finite number"
+
+
+def _method(value: Any) -> str:
+    return "" if value in METHODS else f"one of {', '.join(METHODS)}"
 
 
 def _text(value: Any) -> str:
@@ -152,7 +186,13 @@ def _element_type(value: Any) -> str:
     return "" if value in list(_BYTES) else f"one of {', '.join(_BYTES)}"
 
 
-_BYTES = {"float32": 4, "float16": 2}
+METHODS = ("min_max",)
+_TABLES: dict[str, Any] = {
+    "tolerance": Tolerance,
+    "calibration": Calibration,
+    "source_tolerance": Tolerance,
+}
+_BYTES = {"float32": 4, "float16": 2, "int8": 1}
 _KEYS = {
     "description": _text,
     "aliases": _texts,

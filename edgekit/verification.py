@@ -73,6 +73,8 @@ class Verification:
             the sample where rounding costs most: what the conversion itself loses.  None for an
             artifact that does not compute in float16, and in runtimes that always round.
         divergence: After a failure: what float16 does to the first value that it spoils.
+        calibration: What the artifact was calibrated on; empty for recipes that need nothing.
+        remarks: What was odd in calibration, one sentence each.
     """
 
     status: str
@@ -84,6 +86,8 @@ class Verification:
     quantization_sqnr_db: float | None = None
     float32_sqnr_db: float | None = None
     divergence: str = ""
+    calibration: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def sqnr_db(self) -> float | None:
@@ -109,6 +113,7 @@ class Verification:
         """Return plain data; infinite figures become the strings "inf" and "-inf"."""
         return {
             **vars(self),
+            "quantization_sqnr_db": plain(self.quantization_sqnr_db),
             "float32_sqnr_db": plain(self.float32_sqnr_db),
             "outputs": [
                 {key: plain(value) for key, value in vars(check).items()} for check in self.outputs
@@ -123,7 +128,16 @@ class Verification:
             for check in data["outputs"]
         )
         unrounded = unplain(data.get("float32_sqnr_db"))
-        return Verification(**{**data, "outputs": checks, "float32_sqnr_db": unrounded})
+        quantized = unplain(data.get("quantization_sqnr_db"))
+        return Verification(
+            **{
+                **data,
+                "outputs": checks,
+                "float32_sqnr_db": unrounded,
+                "quantization_sqnr_db": quantized,
+                "remarks": tuple(data.get("remarks", ())),
+            }
+        )
 
 
 def verify_file(

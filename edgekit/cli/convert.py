@@ -32,6 +32,11 @@ def _format_options(function: Any) -> Any:
 )
 @click.option("-o", "--output", default="out", show_default=True, help="Folder for the artifacts.")
 @click.option("--recipe", default="fp32", show_default=True, help="Precision recipe.")
+@click.option(
+    "--calibrate",
+    metavar="DATA",
+    help="Data for recipes that need it: .npz, folder, file.py:callable, or random.",
+)
 @click.option("--name", help="Stem of the file names (default: the source's name).")
 @shared.source_options
 @_format_options
@@ -64,6 +69,7 @@ def command(formats: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) 
         given["source"],
         formats=[each for group in formats or ALL_FORMATS for each in group.split(",") if each],
         recipe=given["recipe"],
+        calibration=given["calibrate"],
         output_dir=given["output"],
         name=given["name"],
         jobs=given["jobs"],

@@ -26,7 +26,7 @@ _TENSOR_AXIS_LABELS = 2  # AssociatedFileType
 def write(content: bytes, signature: Signature, metadata: Metadata, destination: Path) -> None:
     """Write a converted model with its signature in the source's order and its metadata."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    _take_buffers_in(model, content)
+    take_buffers_in(model, content)
     _order(model, signature)
     model.description = metadata.description or metadata.name
     _add_metadata(model, _model_metadata(metadata, len(signature.outputs)))
@@ -38,7 +38,7 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
             file.write(_archive(metadata.labels))
 
 
-def _take_buffers_in(model: Any, content: bytes) -> None:
+def take_buffers_in(model: Any, content: bytes) -> None:
     """Move buffers that follow the FlatBuffer into it: older runtimes look for them only there."""
     for buffer in model.buffers:
         if buffer.data is None and buffer.size:

@@ -29,8 +29,9 @@ MAX_BYTES = None
 OPTIONS = (
     Option(
         "ios",
-        "Oldest iOS that must load the Core ML model (15 also means macOS 12, and so on).",
-        15,
+        "Oldest iOS that must load the Core ML model (15 also means macOS 12, and so on); "
+        "15 without the option, 17 for integers.",
+        None,
         (15, 16, 17, 18),
     ),
 )
@@ -60,7 +61,7 @@ def toolchain() -> dict[str, str]:
 
 def supports(recipe: Recipe) -> str | None:
     """Return why Core ML cannot make a recipe, or None when it can."""
-    return None if recipe.activations in {"float32", "float16"} else "not a floating-point recipe"
+    return None if recipe.activations in {"float32", "float16", "int8"} else "not made yet"
 
 
 def warm_up() -> None:
@@ -84,9 +85,9 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     ]
     precision = ct.precision.FLOAT16 if recipe.activations == "float16" else ct.precision.FLOAT32
     model: coremltools.models.MLModel = ct.convert(
-        _legalized(program.exported),
+        _legalized(_in_dialect(program)),
         outputs=outputs,
-        minimum_deployment_target=getattr(ct.target, f"iOS{options['ios']}"),
+        minimum_deployment_target=getattr(ct.target, f"iOS{_oldest_ios(program, options)}"),
         compute_precision=precision,
         skip_model_load=True,
     )
@@ -95,6 +96,27 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     model._mil_program = None  # noqa: SLF001
     model.save(str(destination))
     return signature
+
+
+def _oldest_ios(program: Program, options: Options) -> int:
+    """Return the iOS to convert for: quantize and dequantize operations came with 17."""
+    asked: int | None = options["ios"]
+    if program.quantization is None:
+        return asked or 15
+    if asked is not None and asked < 17:
+        raise ConversionError(
+            f"Core ML quantizes activations from iOS 17 on, and --ios {asked} is asked for.",
+            "Leave --ios out, or use recipe fp16.",
+        )
+    return asked or 17
+
+
+def _in_dialect(program: Program) -> ExportedProgram:
+    if program.quantization is None:
+        return program.exported
+    from edgekit.quantize import dialects
+
+    return dialects.with_float_biases(program.exported)
 
 
 def accepts(operator: Any) -> bool:

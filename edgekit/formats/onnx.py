@@ -1,7 +1,8 @@
 """ONNX, through ``torch.onnx``.
 
 Element types stay as the source has them, int64 token inputs included.  Recipe ``fp16`` computes in
-float16 behind float32 inputs and outputs (`_onnx_fp16`).
+float16 behind float32 inputs and outputs (`_onnx_fp16`).  A quantized program becomes
+QuantizeLinear and DequantizeLinear pairs, which ONNX Runtime fuses to integer operators.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def toolchain() -> dict[str, str]:
 
 def supports(recipe: Recipe) -> str | None:
     """Return why ONNX cannot make a recipe, or None when it can."""
-    return None if recipe.activations in {"float32", "float16"} else "not a floating-point recipe"
+    return None if recipe.activations in {"float32", "float16", "int8"} else "not made yet"
 
 
 def warm_up() -> None:
@@ -62,7 +63,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     import torch
     from onnxscript import optimizer
 
-    from edgekit.formats import _onnx_file, _onnx_fp16
+    from edgekit.formats import _onnx_file, _onnx_fp16, _onnx_uint8
 
     exported = torch.onnx.export(
         legalize(program.exported, "onnx", accepts),
@@ -79,6 +80,8 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     optimizer.optimize(model)
     if recipe.activations == "float16":
         _onnx_fp16.convert(model, options["opset"])
+    if program.quantization is not None:
+        _onnx_uint8.convert(model)
     _describe(model, program)
     _onnx_file.write(model, destination)
     return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})

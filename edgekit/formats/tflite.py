@@ -2,7 +2,8 @@
 
 TFLite runtimes and delegates work in 32 bits: int64 and float64 tensors, token inputs among them,
 become int32 and float32, and the signature says so.  Recipe ``fp16`` stores weights as float16;
-accelerators then compute in float16, the CPU in float32.
+accelerators then compute in float16, the CPU in float32.  A quantized program becomes integer
+operators behind float32 inputs and outputs (`_tflite_integer`).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def toolchain() -> dict[str, str]:
 
 def supports(recipe: Recipe) -> str | None:
     """Return why TFLite cannot make a recipe, or None when it can."""
-    return None if recipe.activations in {"float32", "float16"} else "not a floating-point recipe"
+    return None if recipe.activations in {"float32", "float16", "int8"} else "not made yet"
 
 
 def warm_up() -> None:
@@ -67,19 +68,25 @@ def warm_up() -> None:
 
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:
     """Write the program as a TFLite file with the one signature ``serving_default``."""
-    from edgekit.formats import _tflite_file
+    from edgekit.formats import _tflite_file, _tflite_integer
+    from edgekit.quantize import dialects
 
     signature = mapped(
         program.signature,
         _NARROW,
         _channels_last if options["layout"] == "nhwc" else None,
     )
-    exported = legalize(program.exported, "tflite", accepts)
+    exported = program.exported
+    if program.quantization is not None:
+        exported = dialects.with_quantize_nodes(dialects.with_float_biases(exported))
+    exported = legalize(exported, "tflite", accepts)
     if options["layout"] == "nhwc":
         exported = _take_channels_last(exported, [s.name for s in signature.inputs if s.layout])
     content = _convert(exported, signature)
     if recipe.weights == "float16":
         content = _store_weights_as_float16(content)
+    if program.quantization is not None:
+        content = _tflite_integer.fold(content)
     _tflite_file.write(content, signature, program.metadata, destination)
     return signature
 

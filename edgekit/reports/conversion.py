@@ -11,7 +11,7 @@ from rich.table import Table
 from edgekit.conversion import ConvertReport, FormatResult
 from edgekit.errors import EdgekitError, VerdictError
 from edgekit.reports import decibels, largest_error, seconds, size
-from edgekit.reports.verification import both_figures
+from edgekit.reports.verification import both_figures, quantization
 from edgekit.verification import FAILED, NOT_RUN
 
 _COLOURS = {"passed": "green", "failed": "red", "not_run": "yellow"}
@@ -70,7 +70,7 @@ def _explanation(result: FormatResult) -> list[str]:
     elif verdict is not None and verdict.status == NOT_RUN:
         lines.append(f"{result.format}: converted, not verified: {verdict.reason}")
     if verdict is not None:
-        said = filter(None, (both_figures(verdict), verdict.note))
+        said = filter(None, (both_figures(verdict), *quantization(verdict), verdict.note))
         lines += [f"{result.format}: {each}" for each in said]
         lines += [
             f"{result.format}: {check.name}: {note}"

@@ -48,6 +48,17 @@ def both_figures(verdict: Verification) -> str:
     )
 
 
+def quantization(verdict: Verification) -> list[str]:
+    """Say what quantization cost, apart from conversion, and what it was calibrated on."""
+    if verdict.quantization_sqnr_db is None:
+        return []
+    figures = (
+        f"SQNR {decibels(verdict.quantization_sqnr_db)} of the quantized graph against the float "
+        f"model, {decibels(verdict.sqnr_db)} of the artifact against the quantized graph"
+    )
+    return [figures, verdict.calibration, *verdict.remarks]
+
+
 def explain(verdict: Verification, console: Console) -> None:
     """Say why it failed or did not run, and what weakens a pass."""
     if verdict.reason:

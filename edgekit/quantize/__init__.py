@@ -1,0 +1,53 @@
+"""Quantization of an exported program: calibrate once, lower to every format.
+
+`edgekit.quantize.static` turns a float program into a quantized one, with torchao's PT2E flow and
+the annotation in `edgekit.quantize.quantizer`; `edgekit.quantize.calibration` reads the data; each
+format asks `edgekit.quantize.dialects` for the form that its converter takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a program was quantized, and what that cost.
+
+    Attributes:
+        calibration: Where the calibration data came from; ``random`` when it was made up.
+        samples: How many input sets were used.
+        method: How ranges were found from them.
+        sqnr_db: Lowest SQNR of any output of the quantized graph against the float model, over the
+            samples that verification runs.
+        notes: What was odd in the data or the ranges, one sentence each.
+    """
+
+    calibration: str
+    samples: int
+    method: str
+    sqnr_db: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """One sentence for every report."""
+        if self.calibration == RANDOM:
+            return (
+                f"calibrated on {self.samples} RANDOM inputs: accuracy on real data is unknown, "
+                "use this for timing only"
+            )
+        return f"calibrated on {self.samples} samples of {self.calibration}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Quantization:
+        """Rebuild from `to_json`."""
+        return Quantization(**{**data, "notes": tuple(data["notes"])})
+
+
+RANDOM = "random"  # what to give as calibration data to do without

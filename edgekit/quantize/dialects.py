@@ -1,0 +1,91 @@
+"""Quantized graphs in the dialect that each converter asks for.
+
+A quantized program holds integer weights and biases behind ``dequantize`` nodes.  Values do not
+change here: only where the step from float to integer stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.ao.quantization.fx._decomposed
+
+from edgekit.passes.graph import constant, replace_node
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import Node
+
+
+def dequantized_constants(exported: ExportedProgram) -> list[Node]:
+    """Return the nodes that dequantize a weight or a bias."""
+    stored = stored_tensors(exported)
+    return [
+        node
+        for node in exported.graph.nodes
+        if is_dequantize(node) and getattr(node.args[0], "name", None) in stored
+    ]
+
+
+def with_float_biases(exported: ExportedProgram) -> ExportedProgram:
+    """Store biases as float, for a converter that takes no integer ones."""
+    for node in dequantized_constants(exported):
+        if _integer_type(node) is torch.int32:
+            replace_node(exported, node, constant(exported, value_of(exported, node), weight=True))
+    return exported
+
+
+def with_quantize_nodes(exported: ExportedProgram) -> ExportedProgram:
+    """Store weights and biases as float before a ``quantize`` node each."""
+    for node in dequantized_constants(exported):
+        source: Any = node.args[0]
+        weight = constant(exported, value_of(exported, node), weight=True)
+        target = _QUANTIZE[str(node.target)]
+        with exported.graph.inserting_before(node):
+            quantized = exported.graph.call_function(target, (weight, *node.args[1:]))
+        quantized.meta = {**node.meta, "val": source.meta["val"]}
+        node.args = (quantized, *node.args[1:])
+    return exported
+
+
+def is_dequantize(node: Any) -> bool:
+    """Whether a node turns integers into floats by a scale and a zero point."""
+    return str(getattr(node, "target", "")) in _QUANTIZE
+
+
+def is_quantize(node: Any) -> bool:
+    """Whether a node turns floats into integers by a scale and a zero point."""
+    return str(getattr(node, "target", "")) in {str(each) for each in _QUANTIZE.values()}
+
+
+def stored_tensors(exported: ExportedProgram) -> dict[str, torch.Tensor]:
+    """Return what is stored in the program by the name of the node that brings it in."""
+    signature = exported.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    stores = {**exported.state_dict, **exported.constants}
+    names |= signature.inputs_to_lifted_tensor_constants
+    return {node: stores[name] for node, name in names.items()}
+
+
+def value_of(exported: ExportedProgram, node: Node) -> torch.Tensor:
+    """Return the float value of a dequantized constant."""
+    stored = stored_tensors(exported)
+    args = [stored[a.name] if isinstance(a, torch.fx.Node) else a for a in node.args]
+    target: Any = node.target
+    result: torch.Tensor = target(*args)
+    return result
+
+
+def _integer_type(node: Node) -> torch.dtype:
+    source: Any = node.args[0]
+    dtype: torch.dtype = source.meta["val"].dtype
+    return dtype
+
+
+_Q = torch.ops.quantized_decomposed
+_QUANTIZE = {  # dequantize -> the quantize that it undoes
+    str(_Q.dequantize_per_channel.default): _Q.quantize_per_channel.default,
+    str(_Q.dequantize_per_tensor.default): _Q.quantize_per_tensor.default,
+    str(_Q.dequantize_per_tensor.tensor): _Q.quantize_per_tensor.tensor,
+}

@@ -1,0 +1,186 @@
+"""Which values of a graph are quantized, and which of them share one scale.
+
+An operator that some runtime computes with integers takes quantized inputs and gives a quantized
+output; the tables say how.  A run of operators that runtimes fuse (``conv``, ``relu``) is annotated
+as one: nothing is quantized inside it.  The annotation serves torchao's PT2E flow, which puts the
+observers where it says and keeps those of one group equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torchao.quantization.pt2e.quantizer import (
+    DerivedQuantizationSpec,
+    QuantizationAnnotation,
+    QuantizationSpec,
+    QuantizationSpecBase,
+    Quantizer,
+    SharedQuantizationSpec,
+)
+
+from edgekit.quantize import observers
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule, Node
+
+    from edgekit.recipe import Recipe
+
+_KEY = "quantization_annotation"
+
+# Operators by what becomes of their values, without the ``aten.`` and the overload.
+WEIGHTED = {
+    *("conv1d", "conv2d", "conv3d", "linear"),
+    *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+}
+ARITHMETIC = {  # results have a range of their own
+    *("add", "sub", "mul", "matmul", "bmm"),
+    *("mean", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
+    *("upsample_bilinear2d", "relu", "relu6", "hardtanh", "leaky_relu", "prelu"),
+    *("hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "tanh", "softmax"),
+}
+MOVING = {  # results are values that came in: they keep its scale
+    *("cat", "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t"),
+    *("squeeze", "unsqueeze", "slice", "select", "expand", "max_pool1d", "max_pool2d"),
+    *("upsample_nearest2d", "pixel_shuffle", "repeat", "channel_shuffle", "narrow"),
+}
+FUSED = {"relu", "relu6", "hardtanh"}  # into the operator before
+CARRIES_ACTIVATION = WEIGHTED | {"add", "sub", "mul"}
+
+
+def base_name(node: Any) -> str:
+    """Return the operator that a node calls, as ``conv2d``; empty for what is no operator."""
+    if getattr(node, "op", None) != "call_function" or not hasattr(node.target, "_schema"):
+        return ""
+    space, _, rest = str(node.target).partition(".")
+    return rest.partition(".")[0] if space == "aten" else ""
+
+
+@dataclass(frozen=True)
+class _Specs:
+    """The quantization of activations and weights that a recipe asks for."""
+
+    activation: QuantizationSpec
+    recipe: Recipe
+
+    def weight(self, axis: int | None) -> QuantizationSpec:
+        return observers.weight_spec(self.recipe, axis)
+
+
+class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
+    """Annotates a graph for static quantization as a recipe says."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Prepare for one recipe."""
+        self._specs = _Specs(observers.activation_spec(recipe), recipe)
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        """Annotate every operator that is quantized, in the order of the graph."""
+        for node in model.graph.nodes:
+            name = base_name(node)
+            if _KEY in node.meta or not _is_float(node):
+                continue
+            if name in WEIGHTED:
+                self._weighted(node)
+            elif name in MOVING:
+                self._moving(node)
+            elif name in ARITHMETIC:
+                self._arithmetic(node)
+        return model
+
+    def validate(self, model: GraphModule) -> None:
+        """Accept: what the annotation leaves out stays in float."""
+
+    def _weighted(self, node: Node) -> None:
+        value, weight, *rest = node.args
+        inputs: dict[Any, QuantizationSpecBase] = {value: self._specs.activation}
+        axis = _output_axis(node)
+        inputs[weight] = self._specs.weight(axis)
+        bias = rest[0] if rest else None
+        if bias is not None:
+            inputs[bias] = _bias_spec((value, node), (weight, node), axis)
+        self._annotate_run(node, inputs)
+
+    def _arithmetic(self, node: Node) -> None:
+        inputs = {each: self._specs.activation for each in node.all_input_nodes if _is_float(each)}
+        if inputs:
+            self._annotate_run(node, inputs)
+
+    def _moving(self, node: Node) -> None:
+        """Quantize what moves quantized values, with the scale that they have."""
+        sources = [each for each in node.all_input_nodes if _is_float(each)]
+        if not any(_is_quantized(each) for each in sources):
+            return
+        first = sources[0]
+        shared = SharedQuantizationSpec((first, node))
+        inputs: dict[Any, QuantizationSpecBase] = dict.fromkeys(sources, shared)
+        inputs[first] = self._specs.activation
+        _put(node, inputs, shared)
+
+    def _annotate_run(self, node: Node, inputs: dict[Any, QuantizationSpecBase]) -> None:
+        """Annotate an operator and the activation that is fused into it."""
+        last = _fused_activation(node)
+        if last is None:
+            _put(node, inputs, self._specs.activation)
+        else:
+            _put(node, inputs, None)
+            _put(last, {}, self._specs.activation)
+
+
+def _put(node: Node, inputs: dict[Any, Any], output: QuantizationSpecBase | None) -> None:
+    node.meta[_KEY] = QuantizationAnnotation(
+        input_qspec_map=inputs, output_qspec=output, _annotated=True
+    )
+
+
+def _is_float(node: Any) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype is torch.float32
+
+
+def _is_quantized(node: Node) -> bool:
+    annotation = node.meta.get(_KEY)
+    return annotation is not None and annotation.output_qspec is not None
+
+
+def _fused_activation(node: Node) -> Node | None:
+    """Return the activation that alone reads a node and that runtimes fuse into it."""
+    if base_name(node) not in CARRIES_ACTIVATION or len(node.users) != 1:
+        return None
+    (user,) = node.users
+    return user if base_name(user) in FUSED and _starts_at_zero(user) else None
+
+
+def _starts_at_zero(node: Node) -> bool:
+    """Whether a clamp's lower bound is zero: then quantized zero is its lowest value."""
+    return base_name(node) != "hardtanh" or node.args[1:2] == (0,)
+
+
+def _output_axis(node: Node) -> int | None:
+    """Return the axis of a weight that runs over output channels; None where there is not one."""
+    if not base_name(node).startswith("conv_transpose"):
+        return 0
+    groups = node.args[6] if len(node.args) > 6 else 1
+    return 1 if groups == 1 else None
+
+
+def _bias_spec(value: Any, weight: Any, axis: int | None) -> DerivedQuantizationSpec:
+    """Quantize a bias as the integer accumulator has it: scale of input times scale of weight."""
+
+    def derive(found: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        (input_scale, _), (weight_scale, _) = (each.calculate_qparams() for each in found)
+        scale = input_scale * weight_scale
+        return scale, torch.zeros_like(scale, dtype=torch.int32)
+
+    per_channel = axis is not None
+    return DerivedQuantizationSpec(
+        derived_from=[value, weight],
+        derive_qparams_fn=derive,
+        dtype=torch.int32,
+        quant_min=-(2**31) + 1,
+        quant_max=2**31 - 1,
+        qscheme=torch.per_channel_symmetric if per_channel else torch.per_tensor_symmetric,
+        ch_axis=0 if per_channel else None,
+    )

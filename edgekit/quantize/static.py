@@ -1,0 +1,123 @@
+"""Static quantization: observe a float program on calibration data, make it a quantized one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from edgekit import metrics, passes
+from edgekit.dynamic import torch_shapes
+from edgekit.errors import ConversionError
+from edgekit.exporting import to_numpy
+from edgekit.passes.graph import replace_node
+from edgekit.quantize import Quantization
+from edgekit.quantize.calibration import CalibrationData
+from edgekit.quantize.dialects import is_quantize
+from edgekit.quantize.quantizer import FUSED, GraphQuantizer, base_name
+from edgekit.quiet import quiet
+from edgekit.tensors import Dim
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule, Node
+
+    from edgekit.program import Program
+    from edgekit.recipe import Recipe
+    from edgekit.runtimes import Arrays
+
+
+def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program:
+    """Return the program with quantize and dequantize nodes, and its own outputs as references.
+
+    Raises:
+        ConversionError: nothing in the model is quantized by the recipe.
+    """
+    assert recipe.calibration is not None
+    with quiet(), torch.no_grad():
+        prepared = prepare_pt2e(program.exported.module(check_guards=False), GraphQuantizer(recipe))
+        for sample in data.samples:
+            prepared(**_tensors(sample, program))
+        converted = convert_pt2e(prepared, fold_quantize=True)
+        exported = _trace(converted, program)
+    if not any(is_quantize(node) for node in exported.graph.nodes):
+        raise ConversionError(
+            f"Recipe {recipe.name} quantizes nothing in this model.",
+            "It has no operator with an integer kernel: use recipe fp32 or fp16.",
+        )
+    _drop_redundant_clamps(exported)
+    exported = passes.run(exported, ("drop_unused_weights",))[-1].exported
+    outputs = tuple(_run(exported.module(check_guards=False), s, program) for s in program.samples)
+    record = Quantization(
+        data.origin,
+        len(data.samples),
+        recipe.calibration.method,
+        _lowest_sqnr(program.references, outputs),
+        data.notes,
+    )
+    return replace(program, exported=exported, references=outputs, quantization=record)
+
+
+def _trace(module: GraphModule, program: Program) -> ExportedProgram:
+    """Export what PT2E gives: it works on modules, and converters take programs."""
+    tensors = _tensors(program.samples[0], program)
+    ranges = {
+        spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, Dim)}
+        for spec in program.signature.inputs
+    }
+    varying = {name: axes for name, axes in ranges.items() if axes}
+    shapes = torch_shapes(tensors, varying)
+    return torch.export.export(module, (), tensors, dynamic_shapes=shapes)
+
+
+def _tensors(sample: Arrays, program: Program) -> dict[str, torch.Tensor]:
+    """Return an input set in the model's own element types."""
+    return {
+        spec.name: torch.from_numpy(sample[spec.name]).to(getattr(torch, spec.dtype.value))
+        for spec in program.signature.inputs
+    }
+
+
+def _run(module: GraphModule, sample: Arrays, program: Program) -> Arrays:
+    with torch.no_grad():
+        outputs = module(**_tensors(sample, program))
+    return {name: to_numpy(tensor) for name, tensor in outputs.items()}
+
+
+def _lowest_sqnr(references: Iterable[Arrays], outputs: Iterable[Arrays]) -> float:
+    return min(
+        (
+            metrics.compare(want[name], got[name]).sqnr_db
+            for want, got in zip(references, outputs, strict=True)
+            for name in want
+            if want[name].dtype.kind == "f"
+        ),
+        default=math.inf,
+    )
+
+
+def _drop_redundant_clamps(exported: ExportedProgram) -> None:
+    """Take out each ReLU whose result is quantized to a range that starts at zero.
+
+    Quantization clamps as well, and a ReLU in between keeps runtimes from fusing the two.
+    """
+    for node in list(exported.graph.nodes):
+        if base_name(node) not in FUSED or not node.users:
+            continue
+        if all(is_quantize(user) and _is_within(node, user) for user in node.users):
+            replace_node(exported, node, node.args[0])
+    exported.graph_module.recompile()
+
+
+def _is_within(clamp: Node, quantize: Node) -> bool:
+    """Whether the range of a quantize node lies within that of the clamp before it."""
+    quantization: Any = quantize.args[1:5]
+    scale, zero, low, high = quantization
+    bounds: dict[str, Any] = {"relu": (0, math.inf), "relu6": (0, 6)}
+    lower, upper = bounds.get(base_name(clamp)) or clamp.args[1:3] or (-1, 1)
+    slack = scale / 1000
+    return bool((low - zero) * scale >= lower - slack and (high - zero) * scale <= upper + slack)
