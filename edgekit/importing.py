@@ -63,14 +63,20 @@ def import_file(path: Path) -> ModuleType:
     """Import a file by its path.
 
     Raises:
-        SourceError: there is no such file, or running it fails.
+        SourceError: there is no such file, it cannot be read, or running it fails.
     """
     if not path.is_file():
         raise SourceError(f"There is no file {path}.", "Check the path of the model source.")
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror}.", "Check who may read it, and the disk."
+        ) from error
     known = getattr(sys.modules.get(path.stem), "__file__", None)
     taken = path.stem in sys.modules and not (known and is_users(known))
     name = f"edgekit_source_{path.stem}" if taken else path.stem  # never in a library's place
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    spec = importlib.util.spec_from_file_location(name, path.absolute())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
