@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.packages import Cargo
+from edgekit.packages._names import camel
+from edgekit.packages._selfcheck import word_file
 from edgekit.packages._templates import java, quoted
 from edgekit.processing.schema import Step
 
@@ -65,13 +67,6 @@ def wrapper_values(cargo: Cargo, engine: str) -> dict[str, Any]:
     }
 
 
-def camel(name: str) -> str:
-    """Return a name as Java spells fields: ``mel_image`` is ``melImage``."""
-    first, *rest = name.split("_")
-    field = first + "".join(part.capitalize() for part in rest)
-    return f"{field}_" if field in _KEYWORDS else field
-
-
 _KEYWORDS = frozenset(
     """
     abstract assert boolean break byte case catch char class const continue default do double else
@@ -85,7 +80,7 @@ _KEYWORDS = frozenset(
 
 def _argument(step: Step) -> dict[str, Any]:
     kind, doc = _ARGUMENTS[step.kind]
-    field = camel(step.name)
+    field = camel(step.name, _KEYWORDS)
     form, keys = _CALLS[step.kind]
     given = {
         key: java(step.options[key], exact=key in _DOUBLES) for key in keys if key != "vocabulary"
@@ -99,13 +94,13 @@ def _argument(step: Step) -> dict[str, Any]:
     return {
         "name": step.name, "kind": step.kind, "field": field, "type": kind,
         "parameter": f"{kind} {field}", "doc": doc.format(**step.options),
-        "file": f"{step.name}_words.txt", "call": call,
+        "file": word_file(step), "call": call,
     }  # fmt: skip
 
 
 def _result(step: Step) -> dict[str, Any]:
     kind, doc = _RESULTS[step.kind]
-    field = camel(step.name)
+    field = camel(step.name, _KEYWORDS)
     return {
         "name": step.name, "kind": step.kind, "field": field, "type": kind,
         "parameter": f"{kind} {field}", "doc": doc.format(**step.options),
@@ -158,7 +153,7 @@ def _sample(entry: Mapping[str, Any]) -> dict[str, Any]:
         "arguments": [_recorded(each) for each in entry["arguments"]],
         "inputs": [_probe(each) for each in entry["inputs"]],
         "outputs": [_probe(each) for each in entry["outputs"]],
-        "best": [(camel(name), index) for name, index in entry["best"].items()],
+        "best": [(camel(name, _KEYWORDS), index) for name, index in entry["best"].items()],
     }
 
 

@@ -63,6 +63,16 @@ def record(artifact: Artifact, bound: Bound) -> SelfCheck:
     return SelfCheck(table, bytes(data))
 
 
+def word_file(step: Step) -> str:
+    """Return the name of the file that holds the vocabulary of a step."""
+    return f"{step.name}_words.txt"
+
+
+def words_of(step: Step) -> bytes:
+    """Return the vocabulary of a step, a word a line."""
+    return "".join(f"{word}\n" for word in step.options["vocabulary"]).encode()
+
+
 def example(step: Step, random: np.random.RandomState) -> Any:
     """Return a plausible argument of a step; the generator's stream is the same everywhere."""
     return _EXAMPLES[step.kind](step.options, random)

@@ -15,7 +15,7 @@ from typing import Any
 from edgekit.errors import ArtifactError
 from edgekit.packages import Bundle, Cargo, Checked, Files, _archive, _javac, _manifest
 from edgekit.packages._java import wrapper_values
-from edgekit.packages._selfcheck import FILE_NAME
+from edgekit.packages._selfcheck import FILE_NAME, word_file, words_of
 from edgekit.packages._templates import FOLDER, render
 
 FORMATS = ("tflite", "onnx")
@@ -104,9 +104,7 @@ def _library(cargo: Cargo, classes: Files, toolchain: Mapping[str, str]) -> File
 
 def _assets(cargo: Cargo) -> Files:
     words = {
-        f"{step.name}_words.txt": "".join(f"{w}\n" for w in step.options["vocabulary"]).encode()
-        for step in cargo.bound.before
-        if step.kind == "tokens"
+        word_file(step): words_of(step) for step in cargo.bound.before if step.kind == "tokens"
     }
     return {**cargo.model, **words, FILE_NAME: cargo.selfcheck.data}
 

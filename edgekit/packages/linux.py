@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.errors import ArtifactError
 from edgekit.packages import Bundle, Cargo, Checked, Files, _manifest
-from edgekit.packages._selfcheck import FILE_NAME
+from edgekit.packages._selfcheck import FILE_NAME, word_file, words_of
 from edgekit.packages._templates import python_literal, render
 from edgekit.processing import reference
 from edgekit.processing.schema import Step
@@ -90,7 +90,7 @@ def _package(cargo: Cargo) -> Files:
     files |= {f"_processing/{path}": text for path, text in _reference(cargo.card.name).items()}
     for step in steps:
         if step.kind == "tokens":
-            files[_word_file(step)] = "".join(f"{w}\n" for w in step.options["vocabulary"]).encode()
+            files[word_file(step)] = words_of(step)
     return files
 
 
@@ -135,7 +135,7 @@ def _argument(step: Step) -> dict[str, Any]:
         "type": kind,
         "parameter": f"{step.name}: {kind}",
         "doc": doc.format(**step.options).capitalize(),
-        "file": _word_file(step),
+        "file": word_file(step),
         "arguments": [
             (key, given[key] if key == "vocabulary" else python_literal(value, 16))
             for key, value in step.options.items()
@@ -157,7 +157,3 @@ def _result(step: Step) -> dict[str, Any]:
             for key, value in step.options.items()
         ],
     }
-
-
-def _word_file(step: Step) -> str:
-    return f"{step.name}_words.txt"

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 
 from edgekit.packages import _archive
-from edgekit.packages._java import camel
+from edgekit.packages._names import camel
 
 HARNESS = """
 package {package};
@@ -160,7 +160,7 @@ class Wrapper:
             arguments=", ".join(READERS[step.kind] for step in bound.before),
             inputs=", ".join(f'"{spec.name}"' for spec in bound.signature.inputs),
             results=" ".join(
-                f"{writers.get(step.kind, 'write')}(found.{camel(step.name)});"
+                f"{writers.get(step.kind, 'write')}(found.{camel(step.name, frozenset())});"
                 for step in bound.after
             ),
         )
