@@ -89,6 +89,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         outputs=outputs,
         minimum_deployment_target=getattr(ct.target, f"iOS{_oldest_ios(program, options)}"),
         compute_precision=precision,
+        pass_pipeline=_pipeline(),
         skip_model_load=True,
     )
     _describe(model, program, signature)
@@ -138,6 +139,19 @@ def summarize(path: Path) -> ModelSummary:
     from edgekit.wire import mlprogram
 
     return mlprogram.summarize(path)
+
+
+def _pipeline() -> Any:
+    """Return coremltools' passes without the one that multiplies by the inverse of a divisor.
+
+    6 is a float16 and 1/6 is not: it would scale every hard sigmoid by the same 1 - 2.4e-4, which
+    adds up over a deep network.
+    """
+    import coremltools as ct
+
+    pipeline = ct.PassPipeline()
+    pipeline.remove_passes({"common::divide_to_multiply"})
+    return pipeline
 
 
 def _describe(model: Any, program: Program, signature: Signature) -> None:
