@@ -24,6 +24,7 @@ def corrupt(package: Path, target: Path, seed: int) -> str:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(package, target)
     name = dice.choices([SPEC, WEIGHTS, MANIFEST], weights=[6, 2, 2])[0]
+    name = name if (target / name).exists() else SPEC  # small weights stand in the program
     kinds: list[Callable[[bytearray, random.Random], bytearray]] = [_flip, _flip, _cut, _blank]
     if name == MANIFEST:
         kinds.append(_redirect)

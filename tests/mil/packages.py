@@ -122,3 +122,24 @@ def convert(
         made = ct.convert(program, compute_precision=precision, skip_model_load=True, **options)
         made.save(str(path))
     return path
+
+
+def looping(path: Path, step: float = 1.0) -> Path:
+    """Save a program that counts ``total`` down to zero by `step`, in a loop."""
+    from coremltools.converters.mil import Builder as mb  # noqa: N813 - its name in its examples
+
+    @mb.program(input_specs=[mb.TensorSpec((1,))], opset_version=ct.target.iOS17)
+    def count(total):
+        left = mb.while_loop(
+            _cond=lambda x: mb.squeeze(x=mb.greater(x=x, y=0.0)),
+            _body=lambda x: mb.sub(x=x, y=step),
+            loop_vars=(total,),
+        )
+        return mb.identity(x=left, name="left")
+
+    precision = ct.precision.FLOAT32
+    made = ct.convert(count, compute_precision=precision, skip_model_load=True,
+                      minimum_deployment_target=ct.target.iOS17)  # fmt: skip
+    made._mil_program = None
+    made.save(str(path))
+    return path

@@ -19,6 +19,7 @@ the interpreter casts every result to the type that the program declares for it.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,11 +28,14 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from edgekit.errors import EdgekitError
 from edgekit.wire.mlprogram import TensorType
 
 Value = Tensor | str | list[Any]
 Kernel = Callable[..., Any]
 _F = TypeVar("_F", bound=Kernel)
+_ROOM = 1 << 26  # elements; 256 MiB of float32
+_STRETCH = 64
 _TABLE: dict[str, Kernel] = {}
 
 
@@ -79,6 +83,22 @@ def table() -> dict[str, Kernel]:
 def ints(tensor: Tensor) -> list[int]:
     """Return the elements of an integer tensor of rank 0 or 1 as Python integers."""
     return [int(item) for item in tensor.reshape(-1).tolist()]
+
+
+def allow(elements: float, given: int = 0) -> None:
+    """Refuse to allocate more than `_ROOM` elements, unless near to the number that is given.
+
+    A damaged size must not fill the memory before the result's shape is found to be wrong.
+    """
+    if elements > max(_ROOM, _STRETCH * given):
+        raise EdgekitError(f"it would make {elements:.3g} elements of {given}")
+
+
+def extent(shape: Tensor) -> list[int]:
+    """Return the sizes in `shape`, which a kernel is about to fill."""
+    sizes = ints(shape)
+    allow(math.prod(sizes))
+    return sizes
 
 
 def scalar(tensor: Tensor) -> Any:

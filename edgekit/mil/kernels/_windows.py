@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from edgekit.errors import ArtifactError
-from edgekit.mil.kernels import ints
+from edgekit.mil.kernels import allow, ints
 
 Pads = list[tuple[int, int]]
 
@@ -47,6 +48,15 @@ def padding(
         less, more = total // 2, total - total // 2
         pads.append((less, more) if pad_type == "same" else (more, less))
     return pads
+
+
+def allow_padding(x: Tensor, pads: Pads, weight: Tensor | None = None) -> None:
+    """Refuse to pad the last axes of x beyond measure; `weight` is of a convolution to come."""
+    sides = x.shape[x.dim() - len(pads) :]
+    grown = math.prod(size + sum(pad) for size, pad in zip(sides, pads, strict=True))
+    maps = math.prod(x.shape[: x.dim() - len(pads)])
+    widening = 1.0 if weight is None else max(1.0, weight.shape[0] / x.shape[1])
+    allow(grown * maps * widening, x.numel())
 
 
 def flat(pads: Pads) -> list[int]:

@@ -6,15 +6,17 @@ symbolic axis it is None until the first write to the list shows the shape.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edgekit.errors import EdgekitError
-from edgekit.mil.kernels import Context, Value, ints, kernel, scalar
+from edgekit.errors import EdgekitError, UnavailableError
+from edgekit.mil.kernels import Context, Value, allow, ints, kernel, scalar
 from edgekit.mil.kernels.defaults import ONE, TRUE
 
+_MOST_ROUNDS = 30_000  # some seconds of a small body: a damaged loop must not run for ever
 TensorList = list[Tensor | None]
 _DTYPES = {
     "bool": torch.bool, "fp16": torch.float32, "fp32": torch.float32, "int32": torch.int32,
@@ -30,9 +32,11 @@ def cond(*, pred: Tensor, context: Context) -> tuple[Value, ...]:
 @kernel("while_loop")
 def while_loop(*, loop_vars: list[Any], context: Context) -> tuple[Value, ...]:
     """Run the second block on loop_vars for as long as the first block says so."""
-    while scalar(context.run_block(0, loop_vars)[0]):  # type: ignore[arg-type]
+    for _ in range(_MOST_ROUNDS):
+        if not scalar(context.run_block(0, loop_vars)[0]):  # type: ignore[arg-type]
+            return tuple(loop_vars)
         loop_vars = context.run_block(1, loop_vars)
-    return tuple(loop_vars)
+    raise UnavailableError(f"the reference runtime stops a loop after {_MOST_ROUNDS} rounds")
 
 
 @kernel("select")
@@ -52,9 +56,12 @@ def make_list(
     dtype: str = "fp32",
 ) -> TensorList:
     """Return a list of zeros; string dimensions are symbolic."""
+    allow(scalar(init_length))
     if any(isinstance(size, str) for size in elem_shape):
         return [None] * scalar(init_length)
-    zeros = torch.zeros([int(scalar(size)) for size in elem_shape], dtype=_DTYPES[dtype])
+    sizes = [int(scalar(size)) for size in elem_shape]
+    allow(math.prod(sizes))
+    zeros = torch.zeros(sizes, dtype=_DTYPES[dtype])
     return [zeros] * scalar(init_length)
 
 
@@ -100,6 +107,7 @@ def _element(ls: TensorList, index: int) -> Tensor:
 def _written(ls: TensorList, indices: list[int], values: Tensor) -> TensorList:
     if min(indices) < 0:
         raise EdgekitError(f"index {min(indices)} lies outside a list of {len(ls)} elements")
+    allow(max(indices))
     unwritten = torch.zeros_like(values[0])
     result: TensorList = [unwritten if element is None else element for element in ls]
     result += [unwritten] * (max(indices) + 1 - len(result))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn import functional
 
-from edgekit.mil.kernels import ints, kernel, scalar
-from edgekit.mil.kernels._windows import Pads, flat, is_even, numbers, padding
+from edgekit.mil.kernels import allow, ints, kernel, scalar
+from edgekit.mil.kernels._windows import Pads, allow_padding, flat, is_even, numbers, padding
 
 _CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _TRANSPOSE = {
@@ -31,6 +33,7 @@ def conv(
     stride, dilation = numbers(strides, 1, count), numbers(dilations, 1, count)
     reaches = _reaches(weight, dilation)
     pads = padding(pad_type, pad, x.shape[2:], reaches, stride)
+    allow_padding(x, pads, weight)
     if not is_even(pads):
         x, pads = functional.pad(x, flat(pads)), [(0, 0)] * count
     sides = [before for before, _ in pads]
@@ -53,6 +56,11 @@ def conv_transpose(
     """Transposed convolution, cropped (or, beyond its reach, zero-extended) to its output shape."""
     count = x.dim() - 2
     stride, dilation = numbers(strides, 1, count), numbers(dilations, 1, count)
+    spread = [
+        (size - 1) * step + reach
+        for size, step, reach in zip(x.shape[2:], stride, _reaches(weight, dilation), strict=True)
+    ]
+    allow(x.shape[0] * weight.shape[1] * _groups(groups) * math.prod(spread), x.numel())
     full = _TRANSPOSE[count](x, weight, None, stride, 0, 0, _groups(groups), dilation)
     wanted = None if output_shape is None else ints(output_shape)[2:]
     if wanted is None and pad_type == "same":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgekit.errors import UnavailableError
-from edgekit.mil.kernels import ints, kernel, scalar
+from edgekit.mil.kernels import allow, ints, kernel, scalar
 from edgekit.mil.kernels.defaults import FALSE, ONE, TRUE, ZERO
 
 _ALIGNED = {"ALIGN_CORNERS", "STRICT_ALIGN_CORNERS"}
@@ -23,6 +23,7 @@ def upsample_nearest_neighbor(
     """Pixel floor(i * input / output) of each axis; the factors only set the output's size."""
     for axis, factor in ((-2, scale_factor_height), (-1, scale_factor_width)):
         size, count = x.shape[axis], _scaled(x.shape[axis], factor)
+        allow(count * x.numel() // size, x.numel())
         x = x.index_select(axis, torch.arange(count) * size // count)
     return x
 
@@ -216,6 +217,7 @@ def grid(mode: str, count: int, start: float, end: float) -> Tensor:
     The formulas are those of resize_bilinear's definition, for which start is 0 and end is the size
     less 1; crop_resize refers to the same, for a box.
     """
+    allow(count)
     if mode in _ALIGNED:
         if count == 1 and mode == "ALIGN_CORNERS":
             start = (start + end) / 2
@@ -243,6 +245,7 @@ def _scaled(size: int, factor: Tensor) -> int:
 
 def _nearest(x: Tensor, axis: int, count: int) -> Tensor:
     """Resize one axis to the pixels under the centres of the new ones."""
+    allow(count * x.numel() // x.shape[axis], x.numel())
     return x.index_select(axis, (2 * torch.arange(count) + 1) * x.shape[axis] // (2 * count))
 
 
@@ -254,6 +257,7 @@ def _linear(x: Tensor, axis: int, count: int, mode: str) -> Tensor:
 def _interpolate(x: Tensor, axis: int, points: Tensor) -> Tensor:
     """Interpolate along one axis at points; those beyond it take its edge."""
     last = x.shape[axis] - 1
+    allow(points.numel() * x.numel() // x.shape[axis], x.numel())
     points = points.clamp(0, last)
     low = points.long()
     share = (points - low).to(x.dtype).reshape([-1] + [1] * (-axis - 1))

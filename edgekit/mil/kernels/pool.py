@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.mil.kernels import ints, kernel, scalar
-from edgekit.mil.kernels._windows import Pads, flat, numbers, padding
+from edgekit.mil.kernels._windows import Pads, allow_padding, flat, numbers, padding
 
 _MAX = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 _AVERAGE = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
@@ -116,6 +116,8 @@ def _windows(
         overhangs = [_overhang(*each) for each in zip(sizes, width, steps, pads, strict=True)]
     else:
         overhangs = [0] * len(sizes)
+    reach = [(before, after + over) for (before, after), over in zip(pads, overhangs, strict=True)]
+    allow_padding(x, reach)
     return _Windows(sizes, width, steps, pads, overhangs)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgekit.mil.kernels import ints, kernel, scalar
+from edgekit.mil.kernels import allow, extent, kernel, scalar
 from edgekit.mil.kernels.defaults import HALF, MINUS_ONE, ONE, ZERO
 
 
@@ -32,7 +32,7 @@ def random_normal(
     *, shape: Tensor, mean: Tensor = ZERO, stddev: Tensor = ONE, seed: Tensor = MINUS_ONE
 ) -> Tensor:
     """Normal with the given mean and standard deviation."""
-    return mean + stddev * torch.randn(ints(shape), generator=_generator(seed))
+    return mean + stddev * torch.randn(extent(shape), generator=_generator(seed))
 
 
 @kernel("random_categorical")
@@ -42,12 +42,13 @@ def random_categorical(
     """Draw `size` class indices, with replacement, per row of logits or probabilities."""
     weights = x.float().softmax(-1) if mode == "logits" else x.float()
     rows = weights.reshape(-1, x.shape[-1])
+    allow(rows.shape[0] * scalar(size), rows.numel())
     drawn = rows.multinomial(scalar(size), replacement=True, generator=_generator(seed))
     return drawn.reshape(*x.shape[:-1], scalar(size)).float()
 
 
 def _uniform(shape: Tensor, seed: Tensor) -> Tensor:
-    return torch.rand(ints(shape), generator=_generator(seed))
+    return torch.rand(extent(shape), generator=_generator(seed))
 
 
 def _generator(seed: Tensor) -> torch.Generator:

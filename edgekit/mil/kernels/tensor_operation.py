@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.errors import UnavailableError
-from edgekit.mil.kernels import ints, kernel, scalar
+from edgekit.mil.kernels import allow, extent, ints, kernel, scalar
+from edgekit.mil.kernels._windows import allow_padding
 from edgekit.mil.kernels.defaults import FALSE, MINUS_ONE, ONE, TRUE, ZERO
 
 _ZERO_FLOAT = torch.tensor(0.0)
@@ -47,7 +48,7 @@ def cumsum(
 @kernel("fill")
 def fill(*, shape: Tensor, value: Tensor = _ZERO_FLOAT) -> Tensor:
     """Return a tensor of the given shape, all `value`."""
-    return value.expand(ints(shape)).clone()
+    return value.expand(extent(shape)).clone()
 
 
 @kernel("fill_like")
@@ -147,6 +148,7 @@ def one_hot(
 ) -> Tensor:
     """on_value at each index of a new axis, off_value elsewhere; an index beyond it sets none."""
     dim = scalar(axis) % (indices.dim() + 1)
+    allow(indices.numel() * scalar(one_hot_vector_size), indices.numel())
     places = torch.arange(scalar(one_hot_vector_size))
     places = places.reshape([-1] + [1] * (indices.dim() - dim))
     return torch.where(indices.unsqueeze(dim) == places, on_value, off_value)
@@ -157,6 +159,7 @@ def pad(*, x: Tensor, pad: Tensor, mode: str = "constant", constant_val: Tensor 
     """Pad the last axes with a constant, mirror images without the edge, or copies of the edge."""
     amounts = ints(pad)
     pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
+    allow_padding(x, pairs)
     if mode == "constant":
         last_first = [amount for pair in reversed(pairs) for amount in pair]
         return functional.pad(x, last_first, value=scalar(constant_val))
@@ -181,12 +184,14 @@ def _inside(places: Tensor, size: int, mode: str) -> Tensor:
 def range_1d(*, start: Tensor, end: Tensor, step: Tensor) -> Tensor:
     """start, start + step, ... up to but without end."""
     count = max(0, math.ceil((scalar(end) - scalar(start)) / scalar(step)))
+    allow(count)
     return start + step * torch.arange(count, dtype=start.dtype)
 
 
 @kernel("tile")
 def tile(*, x: Tensor, reps: Tensor) -> Tensor:
     """Repeat the whole of x reps[i] times along axis i."""
+    allow(x.numel() * math.prod(ints(reps)), x.numel())
     return x.tile(ints(reps))
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.errors import ArtifactError
-from edgekit.mil.kernels import Context, ints, kernel, scalar
+from edgekit.mil.kernels import Context, allow, ints, kernel, scalar
+from edgekit.mil.kernels._windows import allow_padding
 from edgekit.mil.kernels.defaults import ONE, ZERO
 
 _ANY_RANK_OF_ZEROS = {"CoreML7", "CoreML8"}
@@ -37,6 +38,7 @@ def space_to_depth(*, x: Tensor, block_size: Tensor) -> Tensor:
 def space_to_batch(*, x: Tensor, block_shape: Tensor, paddings: Tensor) -> Tensor:
     """Gather blocks of pixels of the zero-padded image into the batch; the place is slower."""
     (top, bottom), (left, right) = paddings.tolist()
+    allow_padding(x, [(top, bottom), (left, right)])
     x = functional.pad(x, (left, right, top, bottom))
     n, c, h, w = x.shape
     rows, columns = ints(block_shape)
@@ -195,7 +197,9 @@ def slice_by_size(*, x: Tensor, begin: Tensor, size: Tensor) -> Tensor:
 def sliding_windows(*, x: Tensor, axis: Tensor, size: Tensor, stride: Tensor = ONE) -> Tensor:
     """Return the windows along axis; their elements form a new axis after it."""
     dim = scalar(axis) % x.dim()
-    return x.unfold(dim, scalar(size), scalar(stride)).movedim(-1, dim + 1)
+    windows = x.unfold(dim, scalar(size), scalar(stride))
+    allow(windows.numel(), x.numel())
+    return windows.movedim(-1, dim + 1)
 
 
 def _spans(
