@@ -113,6 +113,10 @@ def plan(
     wanted = tuple(dict.fromkeys(registry.match(each, known, "format") for each in formats))
     if not wanted:
         raise UsageError("No format is asked for.", f"Known: {', '.join(known)}.")
+    if name is not None and (not name or Path(name).name != name):
+        raise UsageError(
+            f"The name {name!r} is no file name.", "Leave folders out; --output takes them."
+        )
     for text in inputs:
         InputSpec.parse(text)
     if isinstance(source, str):

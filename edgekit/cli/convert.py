@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -47,7 +48,11 @@ def _format_options(function: Any) -> Any:
 @click.option("--labels", type=click.File(), help="File with one class label a line.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes at once (default: one per core).")
 @click.option(
-    "--timeout", type=float, default=TIMEOUT, show_default=True, help="Seconds a process."
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=TIMEOUT,
+    show_default=True,
+    help="Seconds a process.",
 )
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
 @click.option("--require-verified", is_flag=True, help="Fail when an artifact could not be run.")
@@ -64,6 +69,7 @@ def command(formats: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) 
     from edgekit.conversion import run
     from edgekit.plan import plan
     from edgekit.reports import conversion as report
+    from edgekit.verification import PASSED
 
     resolved = plan(
         given["source"],
@@ -90,7 +96,8 @@ def command(formats: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) 
         shared.print_json(result.to_json())
     else:
         report.show(result, shared.out())
-    report.explain(result, shared.err(), verbose=given["verbose"])
+    told = replace(result, results=tuple(r for r in result.results if r.status != PASSED))
+    report.explain(told if quiet else result, shared.err(), verbose=given["verbose"])
     code = report.exit_code(result, require_verified=given["require_verified"])
     raise click.exceptions.Exit(code)
 
