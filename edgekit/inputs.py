@@ -228,8 +228,13 @@ def _varied(array: Array, generator: np.random.Generator) -> Array:
     if not finite.size:
         return array
     noise = generator.standard_normal(array.shape) * (finite.std() or 1.0) / 2
-    limits = (finite.min(), finite.max()) if finite.min() < finite.max() else (-np.inf, np.inf)
-    return np.asarray(np.clip(array + noise, *limits), array.dtype)
+    low, high = finite.min(), finite.max()
+    if low == high:
+        return np.asarray(array + noise, array.dtype)
+    moved = array + noise
+    moved = np.where(moved > high, 2 * high - moved, moved)  # not cut off, which would make ties
+    moved = np.where(moved < low, 2 * low - moved, moved)
+    return np.asarray(np.clip(moved, low, high), array.dtype)
 
 
 def read_samples(path: Path) -> list[Arrays]:

@@ -166,6 +166,28 @@ def _reciprocal(context: Any, node: Any) -> None:
     context.add(mb.real_div(x=1.0, y=context[node.inputs[0]], name=node.name))
 
 
+def _div(context: Any, node: Any) -> None:
+    """Keep a rounded quotient of integers an integer."""
+    x, y = ops._get_inputs(context, node)[:2]  # noqa: SLF001 - as each of its converters does
+    mode = _argument(context, node, 2, "rounding_mode", None)
+    if mode is None or not (ops.types.is_int(x.dtype) and ops.types.is_int(y.dtype)):
+        ops.div(context, node)
+        return
+    x, y = ops.promote_input_dtypes([x, y])
+    if mode == "floor":
+        context.add(mb.floor_div(x=x, y=y, name=node.name))
+        return
+    sign = mb.mul(x=mb.sign(x=x), y=mb.sign(x=y))
+    magnitude = mb.floor_div(x=mb.abs(x=x), y=mb.abs(x=y))
+    context.add(mb.mul(x=magnitude, y=sign, name=node.name))
+
+
+def _floor_divide(context: Any, node: Any) -> None:
+    """Round down, and keep the element type; `floor_divide` makes floating-point numbers."""
+    x, y = ops.promote_input_dtypes(ops._get_inputs(context, node)[:2])  # noqa: SLF001
+    context.add(mb.floor_div(x=x, y=y, name=node.name))
+
+
 def _antialiased(_context: Any, _node: Any) -> None:
     """Refuse what would come out without its antialiasing filter."""
     raise NotImplementedError("Core ML has no interpolation with antialias=True")
@@ -211,5 +233,7 @@ _CORRECTED: dict[str, Converter] = {
     "_upsample_bilinear2d_aa": _antialiased,
     "_upsample_bilinear2d_aa.vec": _antialiased,
     "clamp": _clamp,
+    "div": _div,
+    "floor_divide": _floor_divide,
     "hardtanh": _hardtanh,
 }

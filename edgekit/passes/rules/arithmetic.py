@@ -10,12 +10,10 @@ from torch import Tensor
 from edgekit.passes.rules import rule
 
 
-@rule("fmod.Tensor", "fmod.Scalar", coreml="only of floating-point numbers")
-def fmod(x: Tensor, y: Any) -> Any:
-    """Subtract the whole multiples."""
-    if x.is_floating_point() or (isinstance(y, Tensor) and y.is_floating_point()):
-        return NotImplemented
-    return x - torch.div(x, y, rounding_mode="trunc") * y
+@rule("fmod.Tensor", "fmod.Scalar", coreml="no operation for it")
+def fmod(x: Tensor, y: Any) -> Tensor:
+    """Take the remainder of the magnitudes, with the sign of the first."""
+    return torch.remainder(x.abs(), abs(y)) * x.sign()
 
 
 @rule(

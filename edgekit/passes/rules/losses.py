@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from edgekit.passes.rules import rule
 
@@ -28,6 +29,26 @@ def cosine_similarity(x: Tensor, y: Tensor, dim: int = 1, eps: float = 1e-8) -> 
     """Write it as it is defined."""
     lengths = [each.square().sum(dim, keepdim=True).sqrt().clamp(min=eps) for each in (x, y)]
     return (x / lengths[0] * (y / lengths[1])).sum(dim)
+
+
+@rule("cross_entropy_loss.default", onnx="ignores smoothing; takes no shares as the target")
+def cross_entropy(
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: int = _MEAN,
+    _ignore_index: int = -100,
+    smoothing: float = 0.0,
+) -> Any:
+    """Weigh the logarithms of all classes with the shares that the target gives them."""
+    shared = target.is_floating_point()
+    if weight is not None or x.dim() < 2 or not (shared or smoothing):
+        return NotImplemented
+    classes = x.shape[1]
+    if not shared:
+        target = functional.one_hot(target, classes).movedim(-1, 1).to(x.dtype)
+    shares = target * (1 - smoothing) + smoothing / classes
+    return reduced(-(x.log_softmax(1) * shares).sum(1), reduction)
 
 
 @rule("nll_loss_nd.default", "nll_loss.default", coreml="wants every argument given")

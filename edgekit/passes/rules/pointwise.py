@@ -25,7 +25,7 @@ def fmin(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.minimum(x, y)))
 
 
-@rule("hypot.default", coreml="no operation for it")
+@rule("hypot.default", coreml="no operation for it", onnx="no function for it")
 def hypot(x: Tensor, y: Tensor) -> Tensor:
     """Write it as it is defined."""
     return (x.square() + y.square()).sqrt()
@@ -63,11 +63,11 @@ def hardshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
 
 @rule("log1p.default", tflite="log(1 + x), which loses small x")
 def log1p(x: Tensor) -> Tensor:
-    """Divide the rounding of ``u = 1 + x`` out: ``log(u) x / (u - 1)`` (Kahan)."""
-    u = 1.0 + x
-    rounded = u - 1.0
-    small = rounded == 0.0
-    return torch.where(small, x, u.log() * x / torch.where(small, 1.0, rounded))
+    """Near 0 take ``2 atanh(s)`` with ``s = x / (2 + x)`` by its series, s^11 / 11 left out."""
+    s = x / (2.0 + x)
+    square = s * s
+    series = 1.0 + square * (1 / 3 + square * (1 / 5 + square * (1 / 7 + square / 9)))
+    return torch.where(x.abs() < 0.3, 2.0 * s * series, (1.0 + x).log())
 
 
 @rule("prelu.default", coreml="one slope per channel only for images")
@@ -85,7 +85,8 @@ def prelu(x: Tensor, weight: Tensor) -> Any:
 @rule("__lshift__.Scalar", "bitwise_left_shift.Tensor_Scalar", coreml="none", tflite="none")
 def left_shift(x: Tensor, count: int) -> Tensor:
     """Multiply."""
-    return x * 2**count
+    factor: int = 2**count
+    return x * factor
 
 
 @rule("__rshift__.Scalar", "bitwise_right_shift.Tensor_Scalar", coreml="none", tflite="none")

@@ -121,7 +121,13 @@ def max_pool(
     return reduce(torch.maximum, parts)
 
 
-@rule("avg_pool2d.default", "avg_pool3d.default", coreml="no divisor of one's own", tflite="no")
+@rule(
+    "avg_pool2d.default",
+    "avg_pool3d.default",
+    coreml="no divisor",
+    tflite="no divisor",
+    onnx="no divisor",
+)
 def avg_pool(
     x: Tensor,
     kernel_size: list[int],

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgekit.passes.graph import computed_now
 from edgekit.passes.rules import rule
 
 _SUM, _MEAN, _MAX = range(3)
+_ROUNDED = "the mean of integers is an integer"
 
 
 @rule(
@@ -25,7 +27,7 @@ def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tupl
     return x.amin(dims, keepdim), x.amax(dims, keepdim)
 
 
-@rule("mean.default", "mean.dim", coreml="the mean of integers is an integer")
+@rule("mean.default", "mean.dim", coreml=_ROUNDED, onnx=_ROUNDED)
 def mean(x: Tensor, *where: Any, dtype: torch.dtype | None = None) -> Any:
     """Convert first."""
     return NotImplemented if x.is_floating_point() else x.to(dtype).mean(*where)
@@ -50,7 +52,7 @@ def prod(x: Tensor, dim: int, keepdim: Any = False, *, dtype: torch.dtype | None
     return x if keepdim else x.squeeze(dim)
 
 
-@rule("kthvalue.default", coreml="no operation for it")
+@rule("kthvalue.default", coreml="no operation for it", onnx="none", tflite="none")
 def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: Any = False) -> tuple[Tensor, Tensor]:
     """Sort, and take what comes at that place."""
     found = (each.narrow(dim, k - 1, 1) for each in x.sort(dim))
@@ -58,10 +60,34 @@ def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: Any = False) -> tuple[Te
     return values, places
 
 
-@rule("median.dim", coreml="no operation for it")
+@rule("median.dim", coreml="no operation for it", onnx="none", tflite="none")
 def median(x: Tensor, dim: int, keepdim: Any = False) -> tuple[Tensor, Tensor]:
     """Return the lower of the two in the middle, as PyTorch does."""
     return kthvalue(x, (x.shape[dim] + 1) // 2, dim, keepdim)
+
+
+@rule("cumprod.default", coreml="no operation for it", onnx="none", tflite="none")
+def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Multiply with what stands 1, 2, 4, ... places before; after log2(n) steps it is all."""
+    x = (x if dtype is None else x.to(dtype)).movedim(dim, -1)
+    size, reach = x.shape[-1], 1
+    while reach < size:
+        ones = torch.ones_like(x[..., :reach])
+        x = x * torch.cat([ones, x[..., : size - reach]], -1)
+        reach *= 2
+    return x.movedim(-1, dim)
+
+
+@rule("cummax.default", coreml="no operation for it", onnx="none", tflite="none")
+def cummax(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Take the largest of each row of a triangle, all later ones out of the question."""
+    x = x.movedim(dim, -1)
+    size = x.shape[-1]
+    with computed_now():
+        later = torch.ones(size, size, dtype=torch.bool).triu(1)
+    rows = x.unsqueeze(-2).expand(*x.shape, size)
+    values, places = rows.masked_fill(later, -math.inf).max(-1)
+    return values.movedim(-1, dim), places.movedim(-1, dim)
 
 
 @rule("index_fill.int_Scalar", coreml="ranks do not fit")
@@ -75,6 +101,7 @@ def index_fill(x: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
 
 
 @rule(
+    "embedding_bag.padding_idx",
     "_embedding_bag.default",
     "_embedding_bag_forward_only.default",
     coreml="no operation for it",
@@ -90,14 +117,14 @@ def embedding_bag(
     _sparse: bool = False,
     shares: Tensor | None = None,
     include_last_offset: bool = False,
-    padding: int = -1,
+    padding: int | None = -1,
 ) -> tuple[Tensor, None, None, None]:
     """Multiply the embeddings with a matrix that says which bag each belongs to.
 
     Of the operator's four results only the first is for inference.
     """
     members = _members(indices, offsets, include_last_offset)
-    if padding >= 0:
+    if padding is not None and padding >= 0:
         members = members & (indices != padding)
     rows = weight.index_select(0, indices)
     counts = members.to(weight.dtype)

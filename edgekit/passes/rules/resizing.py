@@ -47,6 +47,21 @@ def bilinear(x: Tensor, size: list[int] | None, align: Any, factors: list[float]
     return _resized(x, _ATEN.upsample_bilinear2d.vec, size, align, factors)
 
 
+@rule("upsample_nearest2d.vec", coreml=_SCALE, tflite=_SCALE)
+def nearest(x: Tensor, size: list[int] | None, factors: list[float] | None) -> Any:
+    """Gather rows and columns where the scale is not the ratio of the sizes."""
+    if size is not None or _whole(x.shape[2:], factors):
+        return NotImplemented
+    assert factors is not None
+    for axis, factor in enumerate(factors):
+        length = x.shape[2 + axis]
+        with computed_now():
+            places = torch.arange(length, dtype=torch.float32)[None, None]
+            chosen = _ATEN.upsample_nearest1d.vec(places, None, [factor])[0, 0].long()
+        x = x.index_select(2 + axis, chosen)
+    return x
+
+
 def _whole(sizes: Sequence[int], factors: list[float] | None) -> bool:
     pairs = zip(sizes, factors or (), strict=False)
     return all(float(size * factor).is_integer() for size, factor in pairs)
@@ -58,15 +73,16 @@ def _resized(
     with computed_now():
         rows, columns = (
             operator(
-                torch.eye(x.shape[2 + axis]).to(x.dtype)[None, :, :, None],
-                None if size is None else [size[axis], 1],
+                torch.eye(x.shape[2 + axis], dtype=x.dtype)[None, None],
+                None if size is None else [size[axis], x.shape[2 + axis]],
                 align,
                 None if factors is None else [factors[axis], 1.0],
-            )[0, :, :, 0]
+            )[0, 0]
             for axis in (0, 1)
         )
-        down = rows.T.contiguous()
-    return down @ (x @ columns)
+        across = columns.T.contiguous()
+    found: Tensor = rows @ (x @ across)
+    return found
 
 
 @rule("grid_sampler.default", coreml="no bicubic interpolation")

@@ -63,31 +63,22 @@ def fold(
     padding: list[int],
     stride: list[int],
 ) -> Tensor:
-    """Add windows up by a transposed convolution that puts each value into its own place."""
-    rows, columns = kernel_size
-    counts = [
-        (output_size[i] + 2 * padding[i] - dilation[i] * (kernel_size[i] - 1) - 1) // stride[i] + 1
-        for i in (0, 1)
-    ]
-    reached = [
-        (counts[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel_size[i] - 1) + 1
-        for i in (0, 1)
-    ]
-    batched = x if x.dim() == 3 else x[None]
-    channels = batched.shape[1] // (rows * columns)
+    """Gather for each place what the windows hold of it, and a zero where one does not reach."""
+    places, windows = math.prod(kernel_size), x.shape[-1]
+    channels = x.shape[-2] // places
     with computed_now():
-        places = torch.eye(rows * columns).reshape(rows * columns, 1, rows, columns)
-        places = places.to(x.dtype)
-    summed = functional.conv_transpose2d(
-        batched.reshape(batched.shape[0] * channels, rows * columns, *counts),
-        places,
-        stride=stride,
-        padding=padding,
-        output_padding=[output_size[i] - reached[i] for i in (0, 1)],
-        dilation=dilation,
-    )
-    result = summed.reshape(batched.shape[0], channels, *output_size)
-    return result if x.dim() == 3 else result[0]
+        columns = torch.arange(1, places * windows + 1.0).reshape(1, places, windows)
+        sources = [
+            torch.ops.aten.col2im.default(
+                columns * (torch.arange(places) == place)[:, None],
+                *(output_size, kernel_size, dilation, padding, stride),
+            )
+            for place in range(places)
+        ]
+        table = torch.stack(sources, -1).reshape(-1).long()
+    flat = x.reshape(*x.shape[:-2], channels, places * windows)
+    found = functional.pad(flat, [1, 0]).index_select(-1, table)
+    return found.reshape(*x.shape[:-2], channels, *output_size, places).sum(-1)
 
 
 @rule("pad.default", coreml="no circular padding, no negative widths", tflite="no circular padding")

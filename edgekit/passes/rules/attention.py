@@ -1,0 +1,34 @@
+"""Attention that converters compute in another way than PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from edgekit.passes.rules import rule
+
+_GROUPS = "grouped queries are not understood, or come out wrong"
+
+
+@rule("scaled_dot_product_attention.default", coreml=_GROUPS, tflite=_GROUPS)
+def grouped_queries(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    is_causal: Any = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: Any = False,
+) -> Any:
+    """Repeat every head of the keys and values for each of its queries."""
+    if not enable_gqa:
+        return NotImplemented
+    repeats = q.shape[-3] // k.shape[-3]
+    k, v = (each.repeat_interleave(repeats, -3) for each in (k, v))
+    return functional.scaled_dot_product_attention(
+        q, k, v, mask, dropout, is_causal=bool(is_causal), scale=scale
+    )
