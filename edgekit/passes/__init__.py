@@ -23,10 +23,12 @@ PIPELINE = (
     "fold_batch_norm",  # a quarter of a CNN's nodes; first, while a layer is still one node
     "functionalize",  # the others read the graph as equations
     "drop_no_ops",  # before folding, which need not compute them
+    "drop_broadcasts",  # before folding, which would write a broadcast constant out
     "fold_constants",
     "drop_unused_weights",  # last: folding leaves weights that nothing reads
 )
-AFTER_REWRITES = ("drop_no_ops", "fold_constants", "drop_unused_weights")  # tidy what rules wrote
+# Tidies what rules wrote.
+AFTER_REWRITES = ("drop_no_ops", "drop_broadcasts", "fold_constants", "drop_unused_weights")
 
 
 @dataclass(frozen=True)

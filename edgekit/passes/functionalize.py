@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.passes import PassResult
-from edgekit.passes.graph import calls, name_of
+from edgekit.passes.graph import calls, mutates, name_of
 from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def run(exported: ExportedProgram) -> PassResult:
     """Functionalize the program."""
-    if exported.dialect == "ATEN":
+    if exported.dialect == "ATEN" and not any(map(mutates, calls(exported))):
         return PassResult(exported, 0, ("it is functional already",))
     before = [name_of(node) for node in calls(exported)]
     with quiet():

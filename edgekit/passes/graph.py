@@ -34,6 +34,12 @@ def name_of(node: Node) -> str:
     return str(node.target)
 
 
+def mutates(node: Node) -> bool:
+    """Whether a node calls an operator that writes into its arguments."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
 def replace_node(exported: ExportedProgram, old: Node, new: Node) -> None:
     """Let everything that reads `old` read `new`, and erase `old`."""
     old.replace_all_uses_with(new)
@@ -149,7 +155,7 @@ class _DeclinedError(Exception):
 def _trace(
     function: Callable[..., Any], values: list[Any], mode: Any, composites: bool
 ) -> GraphModule | None:
-    """Record what a function calls, in operators that write into nothing."""
+    """Record what a function calls; None where it declines."""
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -165,8 +171,6 @@ def _trace(
         with mode, torch.no_grad():
             traced = make_fx(guarded, pre_dispatch=composites)(*values)
             _write_nothing(traced.graph)
-            if any(_mutates(each) for each in traced.graph.nodes):
-                traced = make_fx(torch.func.functionalize(guarded))(*values)
     except _DeclinedError:
         return None
     finally:
@@ -176,13 +180,16 @@ def _trace(
 
 
 def _write_nothing(graph: Graph) -> None:
-    """Turn ``add_(x, y)`` into ``add(x, y)`` wherever x is a value of its own, not a view."""
+    """Turn ``add_(x, y)`` into ``add(x, y)`` wherever x is a value of its own, not a view.
+
+    What is left is for `edgekit.passes.functionalize`, which takes longer.
+    """
     import torch
 
     place = {node: index for index, node in enumerate(graph.nodes)}
     for node in graph.nodes:
         written: Any = node.args[0] if node.args else None
-        if not _mutates(node) or not hasattr(written, "users") or _is_view(written):
+        if not mutates(node) or not hasattr(written, "users") or _is_view(written):
             continue
         base, _, overload = str(node.target).removeprefix("aten.").partition(".")
         packet = getattr(torch.ops.aten, base.removesuffix("_"), None)
@@ -192,11 +199,6 @@ def _write_nothing(graph: Graph) -> None:
         written.replace_all_uses_with(
             node, delete_user_cb=lambda user, at=place[node]: place[user] > at
         )
-
-
-def _mutates(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
 
 
 def _is_view(node: Node) -> bool:

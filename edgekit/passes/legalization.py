@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import passes
 from edgekit.blame import traced_line
 from edgekit.errors import UnsupportedOperatorError
+from edgekit.passes import functionalize
 from edgekit.passes.graph import calls, expand, name_of
 from edgekit.passes.rules import Rule, rules_for
 from edgekit.quiet import quiet
@@ -51,6 +52,7 @@ def legalize(exported: ExportedProgram, format_name: str, accepts: Accepts) -> E
             changed += rewritten
             if not rewritten:
                 break
+            exported = functionalize.run(exported).exported  # decompositions may write in place
         if changed:
             exported = passes.run(exported, passes.AFTER_REWRITES)[-1].exported
     _refuse_unknown(exported, format_name, accepts)
