@@ -18,7 +18,7 @@ from edgekit.delivery import move
 from edgekit.errors import ArtifactError, UnknownNameError, UsageError, VerdictError
 from edgekit.hashing import sha256_of, size_of
 from edgekit.inspection import inspect
-from edgekit.packages import Bundle, Card, Cargo, Files, _archive, _manifest, _selfcheck
+from edgekit.packages import Bundle, Card, Cargo, Files, _archive, _manifest, _selfcheck, _signature
 from edgekit.processing import declared
 from edgekit.processing.binding import bind
 from edgekit.verification import PASSED
@@ -64,6 +64,7 @@ def package(
     processing: str | Path | None = None,
     allow_unverified: bool = False,
     max_bytes: int | None = None,
+    key: str | Path | None = None,
 ) -> list[Package]:
     """Make packages for apps of artifacts that edgekit converted.
 
@@ -79,12 +80,15 @@ def package(
         allow_unverified: Whether to package an artifact that did not pass verification; the
             manifest says so.
         max_bytes: Largest size of a package; None for any.
+        key: Private Ed25519 key in PEM to sign the packages with; None not to sign.
 
     Raises:
         ArtifactError: a file is not the one that its sidecar describes.
         UsageError: the arguments or the processing do not fit the artifacts.
         VerdictError: an artifact did not pass verification, or a package is too large.
     """
+    if key is not None:
+        _signature.load_private(Path(key))  # before anything is made
     opened = [open_artifact(Path(path)) for path in artifacts]
     cargoes = {}
     for artifact in opened:
@@ -109,17 +113,40 @@ def package(
         (flavour, artifact, _build(flavour, cargoes[artifact.path], suffix))
         for flavour, artifact, suffix in plan
     ]
-    return [
+    made = [
         _write(bundle, flavour, artifact.path, Path(output_dir), max_bytes)
         for flavour, artifact, bundle in bundles
     ]
+    for each in made:
+        _signature.signature_of(each.path).unlink(missing_ok=True)
+        if key is not None:
+            _signature.sign(each.path, Path(key))
+    return made
 
 
-def check(path: str | Path) -> dict[str, Any]:
-    """Check a package whoever handed it over, and return its manifest.
+@dataclass(frozen=True)
+class Checked:
+    """A package that is as edgekit made it.
+
+    Attributes:
+        manifest: Its manifest.
+        signed_by: The Ed25519 key that signed it, in base64; empty when nobody did.
+    """
+
+    manifest: dict[str, Any]
+    signed_by: str
+
+
+def check(path: str | Path, key: str | Path | None = None) -> Checked:
+    """Check a package, whoever handed it over.
+
+    Args:
+        path: The package; a signature is looked for beside it.
+        key: Public Ed25519 key in PEM that must have signed it; None to accept any, or none.
 
     Raises:
-        ArtifactError: it is not a package as edgekit made it; says why.
+        ArtifactError: it is not a package as edgekit made it, or its signature is wrong; says why.
+        VerdictError: the key did not sign it.
     """
     path = Path(path)
     if not path.exists():
@@ -134,7 +161,7 @@ def check(path: str | Path) -> dict[str, Any]:
     found = flavour.check(files, manifest)
     _manifest.check_files(manifest, files, found.unlisted | {where})
     _manifest.check_model(manifest, found.carrier)
-    return manifest
+    return Checked(manifest, _signature.check(path, Path(key) if key is not None else None))
 
 
 # -- The gate --------------------------------------------------------------------------------------

@@ -33,6 +33,10 @@ def _bytes(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option("--processing", metavar="FILE", help="TOML file with [preprocess] and [postprocess].")
 @click.option("--allow-unverified", is_flag=True, help="Package what did not pass; record it.")
 @click.option("--max-size", callback=_bytes, metavar="SIZE", help="Fail above this, e.g. 5MB.")
+@click.option("--sign", metavar="KEY", help="Sign with a private Ed25519 key in PEM.")
+@click.option(
+    "--signed-by", metavar="KEY", help="With --check: the public key that must have signed."
+)
 @click.option("--check", "check_only", is_flag=True, help="Check packages instead of making them.")
 @shared.json_option
 @shared.talk_options
@@ -47,12 +51,15 @@ def command(
     from edgekit.reports import package as report
 
     if check_only:
-        manifests = {path: packaging.check(path) for path in paths}
+        checked = {path: packaging.check(path, given["signed_by"]) for path in paths}
         if as_json:
-            shared.print_json({"schema_version": packaging.SCHEMA_VERSION, "packages": manifests})
+            packages = {path: vars(each) for path, each in checked.items()}
+            shared.print_json({"schema_version": packaging.SCHEMA_VERSION, "packages": packages})
         else:
-            report.show_checked(manifests, shared.out())
+            report.show_checked(checked, shared.out())
         return
+    if given["signed_by"]:
+        raise click.UsageError("--signed-by is a question; ask it with --check.")
     made = packaging.package(
         paths,
         [each for group in flavours for each in group.split(",") if each],
@@ -64,10 +71,11 @@ def command(
         processing=given["processing"],
         allow_unverified=given["allow_unverified"],
         max_bytes=given["max_size"],
+        key=given["sign"],
     )
     if as_json:
-        packages = [each.to_json() for each in made]
-        shared.print_json({"schema_version": packaging.SCHEMA_VERSION, "packages": packages})
+        listing = [each.to_json() for each in made]
+        shared.print_json({"schema_version": packaging.SCHEMA_VERSION, "packages": listing})
     else:
         report.show(made, shared.out())
     report.explain(made, shared.err(quiet=given["quiet"]))

@@ -1,7 +1,7 @@
 """``edgekit-manifest.json``: what a package holds, and the evidence for it.
 
 The manifest has one form, JSON with sorted keys, and a seal: the sha256 of itself without the seal.
-The seal finds damage, not malice; a signature is what finds malice.
+The seal finds damage, not malice; a signature (`edgekit.packages._signature`) finds malice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from edgekit.packages import Cargo, Files
 
 SCHEMA_VERSION = 1
 NAME = "edgekit-manifest.json"
-SIGNATURE_NAME = "edgekit-manifest.sig"
 
 _SCHEMA: Mapping[str, type | tuple[type, ...]] = {
     "schema_version": int,

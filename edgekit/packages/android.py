@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from edgekit.errors import ArtifactError
-from edgekit.packages import Bundle, Cargo, Checked, Files, _archive, _javac, _manifest
+from edgekit.packages import Bundle, Cargo, Checked, Files, _archive, _bom, _javac, _manifest
 from edgekit.packages._java import wrapper_values
 from edgekit.packages._selfcheck import FILE_NAME, word_file, words_of
 from edgekit.packages._templates import FOLDER, render
@@ -106,7 +106,12 @@ def _assets(cargo: Cargo) -> Files:
     words = {
         word_file(step): words_of(step) for step in cargo.bound.before if step.kind == "tokens"
     }
-    return {**cargo.model, **words, FILE_NAME: cargo.selfcheck.data}
+    return {
+        **cargo.model,
+        **words,
+        FILE_NAME: cargo.selfcheck.data,
+        _bom.NAME: _bom.describe(cargo),
+    }
 
 
 def _model_path(cargo: Cargo) -> str:

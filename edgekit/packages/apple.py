@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.errors import UsageError
-from edgekit.packages import Bundle, Cargo, Checked, Files, _manifest
+from edgekit.packages import Bundle, Cargo, Checked, Files, _bom, _manifest
 from edgekit.packages._selfcheck import FILE_NAME, word_file, words_of
 from edgekit.packages._swift import wrapper_values
 from edgekit.packages._templates import FOLDER, render
@@ -45,10 +45,11 @@ def build(cargo: Cargo) -> Bundle:
             place = name if stem == "Wrapper" else stem
             files[f"Sources/{name}/{place}.swift"] = render(f"apple/{stem}.swift", values)
     model = f"Sources/{name}/Resources/{cargo.artifact.path.name}"
+    files[_bom.NAME] = _bom.describe(cargo)
     files[_manifest.NAME] = _manifest.sealed(_manifest.describe(cargo, "apple", model), files)
     return Bundle(name, "folder", files)
 
 
-def check(files: Files, _manifest: Mapping[str, Any]) -> Checked:
+def check(files: Files, _record: Mapping[str, Any]) -> Checked:
     """Check nothing that the manifest does not."""
     return Checked(files)

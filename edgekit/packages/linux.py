@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ArtifactError
-from edgekit.packages import Bundle, Cargo, Checked, Files, _manifest
+from edgekit.packages import Bundle, Cargo, Checked, Files, _bom, _manifest
 from edgekit.packages._selfcheck import FILE_NAME, word_file, words_of
 from edgekit.packages._templates import python_literal, render
 from edgekit.processing import reference
@@ -52,6 +52,7 @@ def build(cargo: Cargo) -> Bundle:
         },
     )
     files[f"{folder}/WHEEL"] = _WHEEL
+    files[f"{name}/{_bom.NAME}"] = _bom.describe(cargo)
     manifest = _manifest.describe(cargo, "linux", f"{name}/{cargo.artifact.path.name}")
     files[f"{name}/{_manifest.NAME}"] = _manifest.sealed(manifest, files)
     files[f"{folder}/RECORD"] = _record(files, f"{folder}/RECORD")

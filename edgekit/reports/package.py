@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgekit.packaging import Package
+from edgekit.packaging import Checked, Package
 from edgekit.reports import size
 
 
@@ -36,20 +35,19 @@ def explain(made: Sequence[Package], console: Console) -> None:
             console.print(f"{each.path.name}: {note}", markup=False, soft_wrap=True)
 
 
-def show_checked(manifests: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def show_checked(checked: Mapping[str, Checked], console: Console) -> None:
     """Print the packages that are as edgekit made them; one that is not never gets here."""
     table = Table(box=None, pad_edge=False)
-    for title in ("package", "flavour", "model", "recipe", "verification"):
+    for title in ("package", "flavour", "model", "recipe", "verification", "signed by"):
         table.add_column(title)
-    for path, manifest in manifests.items():
-        card, model = manifest["card"], manifest["model"]
+    for path, each in checked.items():
+        card, unverified = each.manifest["card"], each.manifest["unverified"]
         table.add_row(
             escape(path),
-            manifest["flavour"],
+            each.manifest["flavour"],
             escape(f"{card['name']} {card['version']}"),
-            escape(model["recipe"]),
-            escape(
-                f"not verified: {manifest['unverified']}" if manifest["unverified"] else "passed"
-            ),
+            escape(each.manifest["model"]["recipe"]),
+            escape(f"none: {unverified}" if unverified else "passed"),
+            each.signed_by or "nobody",
         )
     console.print(table)

@@ -122,9 +122,9 @@ def test_library_checks_alone_and_in_its_repository(packed, tmp_path):
     kept = packed("digit_classifier", "onnx", "android")
     repository = tmp_path / "repository"
     shutil.copytree(kept, repository)
-    assert check(repository)["flavour"] == "android"
+    assert check(repository).manifest["flavour"] == "android"
     (library,) = repository.rglob("*.aar")
-    assert check(library)["flavour"] == "android"
+    assert check(library).manifest["flavour"] == "android"
     (checksum,) = repository.rglob("*.aar.sha1")
     checksum.write_text("0" * 40)
     with pytest.raises(ArtifactError, match=r"checksum .* is missing or wrong"):
@@ -140,4 +140,4 @@ def test_without_javac_the_sources_are_the_package(converted, tmp_path, monkeypa
     assert made.notes == (android._NO_CLASSES,)
     (sources,) = made.path.rglob("*-sources.jar")
     assert any(name.endswith("/DigitClassifier.java") for name in _archive.read(sources))
-    assert check(made.path)["toolchain"] == {}
+    assert check(made.path).manifest["toolchain"] == {}

@@ -27,7 +27,7 @@ def faults(source):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_is_swift_and_the_package_checks(name, packed):
     package = packed(name, "coreml", "apple")
-    assert check(package)["flavour"] == "apple"
+    assert check(package).manifest["flavour"] == "apple"
     sources = list(package.rglob("*.swift"))
     assert len(sources) == 8
     for path in sources:

@@ -115,12 +115,14 @@ def edit(entries, chance):
 KINDS = [flip, flip, truncate, extend, insert, swap, traverse, link, add, remove, bomb, edit]
 
 
-def test_mutated_wheels_are_refused_with_a_reason(wheel, tmp_path):
-    raw = wheel.read_bytes()
+@pytest.mark.parametrize(("flavour", "count"), [("linux", MUTATIONS), ("android", 100)])
+def test_mutated_archives_are_refused_with_a_reason(packed, tmp_path, flavour, count):
+    package = packed("digit_classifier", "onnx", flavour)
+    (archive,) = [package] if flavour == "linux" else package.rglob("*.aar")
+    raw = archive.read_bytes()
     chance = random.Random(1)
-    before = set(tmp_path.rglob("*"))
-    path = tmp_path / wheel.name
-    for number in range(MUTATIONS):
+    path = tmp_path / archive.name
+    for number in range(count):
         kind = KINDS[number % len(KINDS)]
         mutated = kind(raw, chance)
         assert mutated != raw
@@ -128,7 +130,7 @@ def test_mutated_wheels_are_refused_with_a_reason(wheel, tmp_path):
         with pytest.raises(ArtifactError) as raised:
             check(path)
         assert raised.value.message, kind
-    assert set(tmp_path.rglob("*")) - before == {path}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 REASONS = {

@@ -53,7 +53,7 @@ def test_gate_refuses_what_did_not_pass_unless_told_to_record_it(artifact, sidec
         package([artifact], ["linux"], artifact.parent / "dist")
     assert not (artifact.parent / "dist").exists()
     (made,) = package([artifact], ["linux"], artifact.parent / "dist", allow_unverified=True)
-    assert said in check(made.path)["unverified"]
+    assert said in check(made.path).manifest["unverified"]
 
 
 def test_gate_refuses_another_file_than_the_one_verified(artifact):
@@ -102,7 +102,7 @@ def test_names_and_versions(artifact, tmp_path):
         [artifact], ["linux"], tmp_path / "d", name="my_digits", version="1.2.3", license="MIT"
     )
     assert made.path.name == "my_digits-1.2.3-py3-none-any.whl"
-    assert check(made.path)["card"]["license"] == "MIT"
+    assert check(made.path).manifest["card"]["license"] == "MIT"
     with pytest.raises(UsageError, match="cannot be named 'My-Digits'"):
         package([artifact], name="My-Digits")
     with pytest.raises(UsageError, match="no version"):
@@ -122,7 +122,7 @@ def test_several_formats_become_several_packages(converted, tmp_path):
 
 def test_manifest_tells_no_path_of_the_maker(artifact, tmp_path):
     (made,) = package([artifact], ["linux"], tmp_path / "d")
-    manifest = check(made.path)
+    manifest = check(made.path).manifest
     assert manifest["model"]["origin"] == "digit_classifier.py"
     assert manifest["model"]["verification"]["status"] == "passed"
     assert str(tmp_path) not in json.dumps(manifest)
@@ -134,7 +134,10 @@ def test_command_makes_and_checks(artifact, tmp_path, capsys):
     assert run("--check", made["path"]) == 0
     assert "digit_classifier 0.1.0" in capsys.readouterr().out
     assert run("--check", made["path"], "--json") == 0
-    assert json.loads(capsys.readouterr().out)["packages"][made["path"]]["schema_version"] == 1
+    assert (
+        json.loads(capsys.readouterr().out)["packages"][made["path"]]["manifest"]["schema_version"]
+        == 1
+    )
     assert run(artifact, "--for", "windows") == 2
     assert run(artifact, "--max-size", "big") == 2
     assert run("--check", tmp_path / "none.whl") == 1
