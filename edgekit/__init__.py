@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit.conversion import ConvertReport, FormatResult
     from edgekit.errors import EdgekitError
     from edgekit.inspection import Inspection
+    from edgekit.packaging import Package, package
     from edgekit.program import Program
     from edgekit.recipe import Recipe
     from edgekit.runtimes import Session
@@ -31,6 +32,7 @@ _HOME = {
     "conversion": ("ConvertReport", "FormatResult"),
     "errors": ("EdgekitError",),
     "inspection": ("Inspection",),
+    "packaging": ("Package", "package"),
     "program": ("Program",),
     "recipe": ("Recipe",),
     "runtimes": ("Session",),
