@@ -35,7 +35,11 @@ def compare(path: Path, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> f
         return sqnr_db(got, model(*inputs).numpy())
 
 
-@pytest.mark.parametrize("target", ["iOS15", "iOS17", "iOS18"])
+@pytest.mark.parametrize(
+    "target",
+    [pytest.param("iOS15", marks=pytest.mark.slow), pytest.param("iOS17", marks=pytest.mark.slow),
+     "iOS18"],
+)  # fmt: skip
 @pytest.mark.parametrize("name", MODELS)
 def test_a_float32_program_computes_what_the_model_does(
     name: str, target: str, tmp_path: Path
@@ -105,7 +109,7 @@ def test_watched_values_come_with_the_outputs(tmp_path: Path) -> None:
         engine.infer(feeds, ["nowhere"])
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_quantized_weights(bits: int, tmp_path: Path) -> None:
     model, inputs = make("transformer")
     path = tmp_path / "m.mlpackage"
