@@ -3,6 +3,7 @@
     python scripts/coreml_zoo.py             all models, in both recipes
     python scripts/coreml_zoo.py NAME ...    these only; what is known of the others stays
     python scripts/coreml_zoo.py --failed    those that are missing or not verified
+    python scripts/coreml_zoo.py --write     none: write what is known into the page
 
 Figures are kept in build/coreml_zoo.json, and the section "Models" of docs/coreml-reference.md is
 written from them.  Returns 1 when a model that was converted is not verified.
@@ -57,13 +58,14 @@ def main() -> int:
     """Convert, verify, store and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--failed", action="store_true", help="only what is not verified yet")
+    parser.add_argument("--write", action="store_true", help="convert nothing, write the page")
     parser.add_argument("names", nargs="*", help="models; default: all")
     chosen = parser.parse_args()
     rows: Rows = json.loads(STORE.read_text()) if STORE.exists() else {}
     names = chosen.names or [*SAMPLES, *ZOO]
     if chosen.failed:
         names = [name for name in names if not _verified(rows.get(name, {}))]
-    for name in names:
+    for name in [] if chosen.write else names:
         rows[name] = measure(name)
         print(_row(name, rows[name]), flush=True)
         STORE.parent.mkdir(exist_ok=True)
@@ -160,6 +162,9 @@ def write(rows: Rows) -> None:
     verified = sum(_verified(rows[name]) for name in order)
     in_fp32 = sum(rows[name]["fp32"]["status"] == "passed" for name in order)
     count = f"{in_fp32} of {len(order)} models are verified in fp32, {verified} in fp16 as well.\n"
+    missing = [name for name in (*SAMPLES, *ZOO) if name not in rows]
+    if missing:
+        count += f"Not measured yet: {', '.join(missing)}.\n"
     text = f"{HEAD}{count}\n" + "\n".join(table) + "\n\n"
     page = PAGE.read_text()
     if MARKS[0] not in page:
