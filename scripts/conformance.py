@@ -43,6 +43,16 @@ Record = dict[str, Any]
 
 def main() -> int:
     """Do what is asked for."""
+    chosen = parse()
+    if chosen.verb == "operators":
+        for format_name in chosen.format or FORMATS:
+            run_operators(format_name, chosen)
+    write_page()
+    return 0
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,12 +64,7 @@ def main() -> int:
     operators.add_argument("--again", action="store_true", help="run what did not pass again")
     operators.add_argument("--fresh", action="store_true", help="forget earlier results")
     verbs.add_parser("page", help="write docs/conformance.md of the results there are")
-    chosen = parser.parse_args()
-    if chosen.verb == "operators":
-        for format_name in chosen.format or FORMATS:
-            run_operators(format_name, chosen)
-    write_page()
-    return 0
+    return parser.parse_args(arguments)
 
 
 # -- Running ---------------------------------------------------------------------------------------

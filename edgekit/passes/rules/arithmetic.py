@@ -27,3 +27,21 @@ def copysign(x: Tensor, y: Any) -> Tensor:
     """Choose by the sign; a negative zero counts as zero."""
     y = y if isinstance(y, Tensor) else torch.full_like(x, y)
     return torch.where(y < 0, -x.abs(), x.abs())
+
+
+@rule("add.Tensor", tflite="loses the factor")
+def add(x: Tensor, y: Any, *, alpha: float = 1) -> Any:
+    """Multiply first."""
+    return NotImplemented if alpha == 1 else x + y * alpha
+
+
+@rule("sub.Tensor", tflite="loses the factor")
+def sub(x: Tensor, y: Any, *, alpha: float = 1) -> Any:
+    """Multiply first."""
+    return NotImplemented if alpha == 1 else x - y * alpha
+
+
+@rule("rsub.Tensor", "rsub.Scalar", tflite="loses the factor")
+def rsub(x: Tensor, y: Any, alpha: float = 1) -> Any:
+    """Multiply first."""
+    return NotImplemented if alpha == 1 else y - x * alpha

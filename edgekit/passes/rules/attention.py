@@ -9,6 +9,20 @@ from torch.nn import functional
 
 from edgekit.passes.rules import rule
 
+
+@rule("scaled_dot_product_attention.default", onnx="four axes only")
+def few_axes(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *more: Any, **options: Any
+) -> Any:
+    """Give it the axes that it asks for, for the time of the operator."""
+    if q.dim() >= 4 or (mask is not None and mask.dim() > 2):
+        return NotImplemented
+    missing = (None,) * (4 - q.dim())
+    attend = functional.scaled_dot_product_attention
+    found = attend(q[missing], k[missing], v[missing], mask, *more, **options)
+    return found.reshape(*q.shape[:-1], v.shape[-1])
+
+
 _GROUPS = "grouped queries are not understood, or come out wrong"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,28 +14,34 @@ from edgekit.passes.rules import rule
 _BITS = 31  # of a 32-bit integer, below the one for its sign
 
 
-@rule("fmax.default", coreml="no operation for it")
+@rule("fmax.default", coreml="no operation for it", onnx="none")
 def fmax(x: Tensor, y: Tensor) -> Tensor:
     """Prefer a number to what is none."""
     return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.maximum(x, y)))
 
 
-@rule("fmin.default", coreml="no operation for it")
+@rule("fmin.default", coreml="no operation for it", onnx="none")
 def fmin(x: Tensor, y: Tensor) -> Tensor:
     """Prefer a number to what is none."""
     return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.minimum(x, y)))
 
 
-@rule("hypot.default", coreml="no operation for it", onnx="no function for it")
+@rule("hypot.default", coreml="no operation for it", onnx="none", tflite="none")
 def hypot(x: Tensor, y: Tensor) -> Tensor:
     """Write it as it is defined."""
     return (x.square() + y.square()).sqrt()
 
 
-@rule("erfc.default", coreml="no operation for it")
+@rule("erfc.default", coreml="no operation for it", tflite="none")
 def erfc(x: Tensor) -> Tensor:
     """Write it as it is defined."""
     return 1.0 - x.erf()
+
+
+@rule("exp2.default", tflite="no lowering for it")
+def exp2(x: Tensor) -> Tensor:
+    """Take the natural base."""
+    return (x * math.log(2)).exp()
 
 
 @rule("trunc.default", coreml="no operation for it")

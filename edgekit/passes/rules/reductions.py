@@ -27,7 +27,7 @@ def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tupl
     return x.amin(dims, keepdim), x.amax(dims, keepdim)
 
 
-@rule("mean.default", "mean.dim", coreml=_ROUNDED, onnx=_ROUNDED)
+@rule("mean.default", "mean.dim", coreml=_ROUNDED, onnx=_ROUNDED, tflite="loses the type")
 def mean(x: Tensor, *where: Any, dtype: torch.dtype | None = None) -> Any:
     """Convert first."""
     return NotImplemented if x.is_floating_point() else x.to(dtype).mean(*where)

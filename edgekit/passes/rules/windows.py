@@ -128,6 +128,16 @@ def roll(x: Tensor, shifts: list[int], dims: tuple[int, ...] = ()) -> Tensor:
     return x
 
 
+@rule("flip.default", tflite="only axes that stand together")
+def flip(x: Tensor, dims: list[int]) -> Any:
+    """Turn one axis after another."""
+    if len(dims) < 2:
+        return NotImplemented
+    for dim in dims:
+        x = x.flip(dim)
+    return x
+
+
 @rule("diagonal.default", coreml="only the main one of the first two axes")
 def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """Gather the diagonal's places from the two axes laid out as one."""
