@@ -56,7 +56,7 @@ def convert(
     module_or_source: Any,
     example_inputs: Any = None,
     formats: Iterable[str] = ALL_FORMATS,
-    recipe: str | Recipe = "fp32",
+    recipe: str | Path | Recipe = "fp32",
     calibration: Any = None,
     output_dir: str | Path = "out",
     name: str | None = None,

@@ -22,6 +22,7 @@ from edgekit.loading import load_source
 from edgekit.program import Program
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.calibration import read as read_calibration
+from edgekit.quantize.placement import placement
 from edgekit.recipe import Recipe
 from edgekit.source import Source
 from edgekit.verification import verify_file
@@ -142,11 +143,13 @@ def build(
         layers=lambda: layers,
     )
     if quantized is not None:
+        placed = placement(Path(draft), format_name)
         verdict = replace(
             verdict,
             quantization_sqnr_db=quantized.sqnr_db,
             calibration=quantized.told,
             remarks=quantized.notes,
+            placement=placed.to_json() if placed else None,
         )
     return {
         "format": format_name,

@@ -66,7 +66,7 @@ def plan(
     *,
     example_inputs: Any = None,
     formats: Iterable[str] = ALL_FORMATS,
-    recipe: str | Recipe = "fp32",
+    recipe: str | Path | Recipe = "fp32",
     calibration: Any = None,
     output_dir: str | Path = "out",
     name: str | None = None,
@@ -87,7 +87,7 @@ def plan(
         source: A source string (see `edgekit.loading`), an ``nn.Module`` or a `Program`.
         example_inputs: Arguments of one call of a module: a tuple, or a dict by argument name.
         formats: Names of the formats to convert to.
-        recipe: Name or alias of a recipe, or a Recipe.
+        recipe: Name or alias of a recipe, the path of a recipe file, or a Recipe.
         calibration: Data for a recipe that calibrates: an ``.npz`` file, a folder, a
             ``file.py:callable``, an iterable of input sets, or ``random``.
         output_dir: Folder for the artifacts; made when it does not exist.

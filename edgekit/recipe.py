@@ -54,7 +54,9 @@ class Calibration:
     """How a static recipe finds the ranges of values.
 
     Attributes:
-        method: ``min_max``: the whole range that calibration saw.
+        method: ``min_max``: the whole range that calibration saw; ``moving_average``: of the
+            minima and maxima of single samples; ``mse``: the range that minimizes the squared error
+            of quantization, which cuts outliers off.
     """
 
     method: str
@@ -117,14 +119,19 @@ def recipes() -> dict[str, Recipe]:
     return {path.stem: _read(path) for path in sorted(FOLDER.glob("*.toml"))}
 
 
-def load_recipe(name: str | Recipe) -> Recipe:
-    """Return the recipe that `name` means: its name or an alias, case and hyphens ignored.
+def load_recipe(name: str | Path | Recipe) -> Recipe:
+    """Return the recipe that `name` means.
+
+    Args:
+        name: Its name or an alias, case and hyphens ignored; or the path of a ``.toml`` file.
 
     Raises:
-        UsageError: no such recipe, or one that this version does not make yet.
+        UsageError: no such recipe, one that this version does not make yet, or a mistake in a file.
     """
     if isinstance(name, Recipe):
         return name
+    if isinstance(name, Path) or name.endswith(".toml"):
+        return _read(Path(name))
     by_alias = {alias: recipe.name for recipe in recipes().values() for alias in recipe.aliases}
     known = {name: name for name in (*recipes(), *_PLANNED)} | by_alias | _PLANNED_ALIASES
     found = known[registry.match(name, known, "recipe")]
@@ -186,7 +193,7 @@ def _element_type(value: Any) -> str:
     return "" if value in list(_BYTES) else f"one of {', '.join(_BYTES)}"
 
 
-METHODS = ("min_max",)
+METHODS = ("min_max", "moving_average", "mse")
 _TABLES: dict[str, Any] = {
     "tolerance": Tolerance,
     "calibration": Calibration,

@@ -75,6 +75,8 @@ class Verification:
         divergence: After a failure: what float16 does to the first value that it spoils.
         calibration: What the artifact was calibrated on; empty for recipes that need nothing.
         remarks: What was odd in calibration, one sentence each.
+        placement: Which operators run as integer kernels, and why the others do not; see
+            `edgekit.quantize.placement`.  None without quantization, or where nothing can tell.
     """
 
     status: str
@@ -88,6 +90,7 @@ class Verification:
     divergence: str = ""
     calibration: str = ""
     remarks: tuple[str, ...] = ()
+    placement: dict[str, Any] | None = None
 
     @property
     def sqnr_db(self) -> float | None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torchao.quantization.pt2e import MinMaxObserver, PerChannelMinMaxObserver
-from torchao.quantization.pt2e.quantizer import QuantizationSpec
+from torchao.quantization.pt2e import (
+    HistogramObserver,
+    MinMaxObserver,
+    MovingAverageMinMaxObserver,
+    PerChannelMinMaxObserver,
+)
+from torchao.quantization.pt2e.quantizer import FixedQParamsQuantizationSpec, QuantizationSpec
 
 if TYPE_CHECKING:
     from edgekit.recipe import Recipe
@@ -15,11 +20,32 @@ if TYPE_CHECKING:
 _SMALLEST = 2.0**-24
 
 
-def activation_spec(_recipe: Recipe) -> QuantizationSpec:
-    """One scale and zero point for a whole tensor, over the range that calibration saw."""
+_METHODS = {
+    "min_max": MinMaxObserver,
+    "moving_average": MovingAverageMinMaxObserver,
+    "mse": HistogramObserver,
+}
+
+
+def activation_spec(recipe: Recipe) -> QuantizationSpec:
+    """One scale and zero point for a whole tensor, over a range that calibration finds."""
+    assert recipe.calibration is not None
+    observer = _METHODS[recipe.calibration.method]
     return QuantizationSpec(
         dtype=torch.int8,
-        observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=_SMALLEST),
+        observer_or_fake_quant_ctr=observer.with_args(eps=_SMALLEST),
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_affine,
+    )
+
+
+def fixed_spec(scale: float, zero_point: int) -> FixedQParamsQuantizationSpec:
+    """A scale and a zero point that need no calibration."""
+    return FixedQParamsQuantizationSpec(
+        dtype=torch.int8,
+        scale=scale,
+        zero_point=zero_point,
         quant_min=-128,
         quant_max=127,
         qscheme=torch.per_tensor_affine,

@@ -37,14 +37,20 @@ WEIGHTED = {
 }
 ARITHMETIC = {  # results have a range of their own
     *("add", "sub", "mul", "matmul", "bmm"),
-    *("mean", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
-    *("upsample_bilinear2d", "relu", "relu6", "hardtanh", "leaky_relu", "prelu"),
+    *("mean", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
+    *("relu", "relu6", "hardtanh", "leaky_relu", "prelu"),
     *("hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "tanh", "softmax"),
+}
+BOUNDED = {  # results whose range is known: integer kernels fix scale and zero point
+    "sigmoid": (1 / 256, -128),
+    "softmax": (1 / 256, -128),
+    "tanh": (1 / 128, 0),
 }
 MOVING = {  # results are values that came in: they keep its scale
     *("cat", "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t"),
     *("squeeze", "unsqueeze", "slice", "select", "expand", "max_pool1d", "max_pool2d"),
-    *("upsample_nearest2d", "pixel_shuffle", "repeat", "channel_shuffle", "narrow"),
+    *("upsample_nearest2d", "upsample_bilinear2d", "avg_pool1d", "avg_pool2d"),
+    *("pixel_shuffle", "repeat", "channel_shuffle", "narrow"),
 }
 FUSED = {"relu", "relu6", "hardtanh"}  # into the operator before
 CARRIES_ACTIVATION = WEIGHTED | {"add", "sub", "mul"}
@@ -95,7 +101,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
 
     def _weighted(self, node: Node) -> None:
         value, weight, *rest = node.args
-        inputs: dict[Any, QuantizationSpecBase] = {value: self._specs.activation}
+        inputs = {value: self._input_spec(value)}
         axis = _output_axis(node)
         inputs[weight] = self._specs.weight(axis)
         bias = rest[0] if rest else None
@@ -104,7 +110,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
         self._annotate_run(node, inputs)
 
     def _arithmetic(self, node: Node) -> None:
-        inputs = {each: self._specs.activation for each in node.all_input_nodes if _is_float(each)}
+        inputs = {each: self._input_spec(each) for each in node.all_input_nodes if _is_float(each)}
         if inputs:
             self._annotate_run(node, inputs)
 
@@ -116,14 +122,21 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
         first = sources[0]
         shared = SharedQuantizationSpec((first, node))
         inputs: dict[Any, QuantizationSpecBase] = dict.fromkeys(sources, shared)
-        inputs[first] = self._specs.activation
+        inputs[first] = self._input_spec(first)
         _put(node, inputs, shared)
+
+    def _input_spec(self, value: Any) -> QuantizationSpecBase:
+        """Read a value of fixed scale with that scale; torchao would quantize it once more."""
+        fixed = base_name(value) in BOUNDED and _is_quantized(value)
+        return SharedQuantizationSpec(value) if fixed else self._specs.activation
 
     def _annotate_run(self, node: Node, inputs: dict[Any, QuantizationSpecBase]) -> None:
         """Annotate an operator and the activation that is fused into it."""
         last = _fused_activation(node)
         if last is None:
-            _put(node, inputs, self._specs.activation)
+            known = BOUNDED.get(base_name(node))
+            output = self._specs.activation if known is None else observers.fixed_spec(*known)
+            _put(node, inputs, output)
         else:
             _put(node, inputs, None)
             _put(last, {}, self._specs.activation)

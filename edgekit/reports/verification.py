@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgekit.errors import VerdictError
+from edgekit.quantize.placement import Placement
 from edgekit.reports import decibels, largest_error
 from edgekit.verification import FAILED, NOT_RUN, Verification
 
@@ -56,7 +57,8 @@ def quantization(verdict: Verification) -> list[str]:
         f"SQNR {decibels(verdict.quantization_sqnr_db)} of the quantized graph against the float "
         f"model, {decibels(verdict.sqnr_db)} of the artifact against the quantized graph"
     )
-    return [figures, verdict.calibration, *verdict.remarks]
+    placed = [Placement.from_json(verdict.placement).told] if verdict.placement else []
+    return [figures, verdict.calibration, *verdict.remarks, *placed]
 
 
 def explain(verdict: Verification, console: Console) -> None:

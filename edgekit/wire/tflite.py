@@ -105,6 +105,17 @@ def summarize(path: Path) -> ModelSummary:
     )
 
 
+def typed_operators(path: Path) -> list[tuple[str, str]]:
+    """Return every operator with the element type of its first result.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or no TFLite model.
+    """
+    data = map_file(path)
+    with reading(path, "TFLite"):
+        return list(_Reader(data).typed_ops())
+
+
 class _Reader:
     """One file being read: its subgraphs and buffers are listed once, and used in every part."""
 
@@ -190,6 +201,15 @@ class _Reader:
         for graph in self.subgraphs:
             for node in graph.tables(3):
                 yield _at(codes, node.number(0, "I"), "operator code")
+
+    def typed_ops(self) -> Iterator[tuple[str, str]]:
+        """Yield the operator of every node, with the element type of its first result."""
+        codes = [_op_name(code) for code in self.root.tables(1)]
+        for place, graph in enumerate(self.subgraphs):
+            for node in graph.tables(3):
+                first = node.vector(2, "<i4").tolist()[:1]
+                element = _type_of(self.tensor(place, first[0])) if first else ""
+                yield _at(codes, node.number(0, "I"), "operator code"), element
 
     def parameter_bytes(self) -> dict[str, int]:
         """Add up the stored constants, a shared one once, by the type of its first tensor."""

@@ -69,6 +69,22 @@ def test_onnx_runtime_fuses_every_layer(artifacts, tmp_path) -> None:
     assert not {"Conv", "Gemm", "Add", "Relu", "Clip", "Concat"} & set(found)
 
 
+def test_what_runs_in_integers_is_on_record(artifacts) -> None:
+    onnx_found, tflite_found = (artifacts.verdict(name).placement for name in ("onnx", "tflite"))
+    assert onnx_found["integer"] == {
+        "QLinearConv": 3,
+        "QGemm": 1,
+        "QLinearAdd": 1,
+        "QLinearConcat": 1,
+    }
+    assert onnx_found["reasons"] == {"ReduceMean": "ONNX Runtime has no integer kernel for it"}
+    assert onnx_found["share"] == 6 / 7
+    assert {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 1}.items() <= tflite_found["integer"].items()
+    assert tflite_found["floating"] == {}
+    assert tflite_found["share"] == 1.0
+    assert artifacts.verdict("coreml").placement is None
+
+
 def test_onnx_weights_do_not_saturate(artifacts) -> None:
     """Unsigned throughout: signed weights take a kernel that overflows on x86 without VNNI."""
     model = onnx.load(artifacts["onnx"])
@@ -130,17 +146,24 @@ def test_a_wrong_scale_fails_verification(artifacts, quantized, tmp_path) -> Non
     assert "SQNR" in verdict.reason
 
 
-def test_random_calibration_is_in_every_record(network, image, tmp_path) -> None:
+def test_gates_and_attention_survive_and_random_data_is_said(attention, image, tmp_path) -> None:
+    """Sigmoid, softmax and tanh have fixed scales, which their readers must share."""
     report = edgekit.convert(
-        network,
+        attention,
         (image,),
-        formats=["onnx"],
         recipe="int8",
         calibration="random",
         output_dir=tmp_path,
         use_cache=False,
     )
-    assert "RANDOM" in report.results[0].verification.calibration
+    for result in report.results:
+        assert result.status == "passed", result.error or result.verification
+        assert "RANDOM" in result.verification.calibration
+    _, graph, names = tflite(report.results[1].artifact.path)
+    used = {names[op.opcodeIndex]: graph.tensors[op.outputs[0]] for op in graph.operators}
+    for name, scale in (("LOGISTIC", 1 / 256), ("SOFTMAX", 1 / 256), ("TANH", 1 / 128)):
+        assert used[name].type == schema.TensorType.INT8
+        assert used[name].quantization.scale[0] == np.float32(scale)
 
 
 def test_an_ios_without_quantize_operations_is_refused(

@@ -6,6 +6,7 @@ import pytest
 from edgekit.errors import SourceError, UsageError
 from edgekit.plan import plan
 from edgekit.quantize.calibration import portable, read
+from edgekit.recipe import FOLDER, Recipe
 
 EXAMPLE = {"x": np.zeros((1, 4), np.float32)}
 PAIR = {**EXAMPLE, "mask": np.ones((1, 4), bool)}
@@ -99,3 +100,14 @@ def test_random_is_only_used_when_asked_for() -> None:
 def test_what_does_not_fit_is_refused(given, message) -> None:
     with pytest.raises(UsageError, match=message):
         read(given, EXAMPLE)
+
+
+def test_a_recipe_of_ones_own_is_a_file(tmp_path) -> None:
+    text = (FOLDER / "static_wi8_ai8.toml").read_text().replace("min_max", "mse")
+    (tmp_path / "mine.toml").write_text(text)
+    recipe = plan("model.py", recipe=tmp_path / "mine.toml", calibration="random").recipe
+    assert (recipe.name, recipe.calibration.method) == ("mine", "mse")
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    (tmp_path / "bad.toml").write_text(text.replace('"mse"', '"guess"'))
+    with pytest.raises(UsageError, match="method must be one of min_max"):
+        plan("model.py", recipe=str(tmp_path / "bad.toml"), calibration="random")

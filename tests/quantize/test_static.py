@@ -1,5 +1,7 @@
 """What is quantized, what shares a scale, and what it costs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from edgekit.errors import ConversionError
 from edgekit.quantize import dialects, static
 from edgekit.quantize.calibration import read
 from edgekit.quantize.quantizer import base_name
-from edgekit.recipe import load_recipe
+from edgekit.recipe import Calibration, load_recipe
 
 RECIPE = load_recipe("int8")
 
@@ -94,6 +96,26 @@ def test_every_output_is_near_the_float_ones(network, image) -> None:
     """Coarser than 8 bits would not pass: one bit is 6 dB."""
     program = quantize(network, image)
     assert program.quantization.sqnr_db > 25
+
+
+def spread(method):
+    """The range that a method gives the input of a layer, one of whose samples has an outlier."""
+    generator = np.random.default_rng(0)
+    rows = generator.standard_normal((128, 1, 4096)).astype(np.float32)
+    rows[7, 0, 3] = 14.0
+    recipe = replace(RECIPE, calibration=Calibration(method))
+    program = edgekit.export(nn.Linear(4096, 8).eval(), (torch.from_numpy(rows[0]),))
+    (name,) = program.samples[0]
+    made = static.quantize(program, recipe, read({name: rows}, program.samples[0]))
+    assert made.quantization.method == method
+    (linear,) = nodes(made, "linear")
+    return scale_before(linear)[0] * 255
+
+
+def test_methods_treat_an_outlier_differently() -> None:
+    assert spread("min_max") > 18
+    assert spread("mse") < 16
+    assert spread("moving_average") < 10
 
 
 def test_nothing_to_quantize_is_said() -> None:
