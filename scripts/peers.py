@@ -2,6 +2,7 @@
 
     python scripts/peers.py convert         three vendors' scripts one after another, against one
                                             `edgekit convert --no-cache`, in turn
+    python scripts/peers.py quantize        static int8 against the vendors' int8 and our own fp32
     python scripts/peers.py scale           time and peak memory against the number of weights
 
 `scale` writes docs/scale.md and docs/scale.svg.
@@ -52,10 +53,27 @@ def main() -> int:
     convert.add_argument("--model", default="mobilenet_v2")
     scale = verbs.add_parser("scale")
     scale.add_argument("--millions", type=int, nargs="*", default=SIZES)
+    quantize = verbs.add_parser("quantize")
+    quantize.add_argument("--rounds", type=int, default=100)
+    quantize.add_argument("models", nargs="*", default=["mobilenetv2_w1", "resnet18"])
     chosen = parser.parse_args()
     facts = machine()
     print(f"{facts['processor']}, {facts['cores']} cores, load {facts['load_1min']}")
-    return compare_conversion(chosen) if chosen.verb == "convert" else measure_scale(chosen)
+    return {"convert": compare_conversion, "scale": measure_scale, "quantize": compare_int8}[
+        chosen.verb
+    ](chosen)
+
+
+# -- quantize --------------------------------------------------------------------------------------
+
+
+def compare_int8(chosen: argparse.Namespace) -> int:
+    """Print latency, error and size of static int8, ours and the vendors'."""
+    import peers_quantize
+
+    for name in chosen.models:
+        peers_quantize.measure(name, chosen.rounds)
+    return 0
 
 
 # -- convert ---------------------------------------------------------------------------------------
