@@ -88,7 +88,7 @@ def _exported(
     worker.stage("exporting the model")
     given = {key: value for key, value in metadata.items() if value}
     if isinstance(source.module, Program):
-        made = source.module
+        made = source.module.copied()  # passes change what they are given
     else:
         specs = tuple(map(InputSpec.parse, inputs))
         samples = None if input_data is None else read_samples(input_data)

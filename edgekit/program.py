@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,19 +62,22 @@ class Program:
 
     def save(self, folder: Path) -> Program:
         """Write the program to `folder` and return it with its sha256."""
-        import torch
-
         folder.mkdir(parents=True, exist_ok=True)
         state = self.exported.state_dict
         weights = tensorstore.write(folder / "weights.safetensors", state)
-        stubs = {name: _stub(tensor) for name, tensor in state.items()}
-        with quiet(), _state_of(self.exported, stubs):
-            torch.export.save(self.exported, folder / "graph.pt2")
+        _write_graph(self.exported, folder / "graph.pt2")
         parts = (weights, _digest(self.exported), json.dumps(self.signature.to_json()))
         saved = replace(self, sha256=hashlib.sha256("\n".join(parts).encode()).hexdigest())
         save_samples(folder / "samples.npz", self.samples, self.references)
         (folder / "program.json").write_text(json.dumps(saved.describe(), indent=1))
         return saved
+
+    def copied(self) -> Program:
+        """Return a program to rewrite while this one stays as it is; they share their weights."""
+        graph = io.BytesIO()
+        _write_graph(self.exported, graph)
+        graph.seek(0)
+        return replace(self, exported=_read_graph(graph, self.exported.state_dict))
 
     def describe(self) -> dict[str, Any]:
         """Return all but the tensors, as plain data."""
@@ -161,6 +165,30 @@ def _samples_digest(*sides: tuple[Arrays, ...]) -> str:
         digest.update(f"{index} {name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _write_graph(exported: ExportedProgram, file: Path | io.BytesIO) -> None:
+    """Write a program without its weights."""
+    import torch
+
+    stubs = {name: _stub(tensor) for name, tensor in exported.state_dict.items()}
+    with quiet(), _state_of(exported, stubs):
+        torch.export.save(exported, file)
+
+
+def _read_graph(file: Path | io.BytesIO, state: Mapping[str, torch.Tensor]) -> ExportedProgram:
+    """Read what `_write_graph` wrote, and give it its weights."""
+    import torch
+
+    with quiet():
+        exported = torch.export.load(file)
+    exported._state_dict = {  # noqa: SLF001 - torch offers no public way to swap weights in
+        name: torch.nn.Parameter(state[name], requires_grad=False)
+        if isinstance(stub, torch.nn.Parameter)
+        else state[name]
+        for name, stub in exported.state_dict.items()
+    }
+    return exported
 
 
 def _stub(tensor: torch.Tensor) -> torch.Tensor:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import edgekit
+from edgekit import passes, tensorstore
 from edgekit import program as programs
-from edgekit import tensorstore
 from edgekit.errors import ExportError
 
 
@@ -225,3 +225,13 @@ def test_writing_streams(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_passes_on_a_copy_leave_the_program_as_it_was():
+    program = edgekit.export(Net(), (IDS,))
+    before, weights = str(program.exported.graph), dict(program.exported.state_dict)
+    rewritten = passes.run(program.copied().exported)[-1].exported
+    assert str(rewritten.graph) != before
+    assert str(program.exported.graph) == before
+    assert list(program.exported.state_dict) == list(weights)
+    assert all(program.exported.state_dict[name] is weights[name] for name in weights)
