@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.blame import first_line
+from edgekit.blame import first_line, root_cause
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
 from edgekit.passes.legalization import legalize
 from edgekit.program import Program
 from edgekit.recipe import Recipe
-from edgekit.tensors import DType, Signature, TensorSpec
+from edgekit.tensors import Dim, DType, Signature, TensorSpec
 from edgekit.wire import ModelSummary
 
 if TYPE_CHECKING:
@@ -82,7 +82,13 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     exported = legalize(exported, "tflite", accepts)
     if options["layout"] == "nhwc":
         exported = _take_channels_last(exported, [s.name for s in signature.inputs if s.layout])
-    content = _convert(exported, signature)
+    try:
+        content = _convert(exported, signature)
+    except Exception as error:
+        failure = _varying_failure(signature, error)
+        if failure is None:
+            raise
+        raise failure from error
     if recipe.weights == "float16":
         content = _store_weights_as_float16(content)
     if program.quantization is not None:
@@ -136,6 +142,18 @@ def _convert(exported: ExportedProgram, signature: Signature) -> bytes:
         [exported], [entry]
     ).to_bytes()
     return content
+
+
+def _varying_failure(signature: Signature, error: Exception) -> ConversionError | None:
+    """Return what to say where a dimension may vary: the converter lowers few operators then."""
+    varying = [spec for spec in signature.inputs if any(isinstance(d, Dim) for d in spec.shape)]
+    if not varying:
+        return None
+    return ConversionError(
+        f"The TFLite converter cannot convert this model while {varying[0]} may vary: "
+        f"{first_line(root_cause(error))}",
+        "Give TFLite a fixed size with --input; ONNX keeps the dimension dynamic.",
+    )
 
 
 def _store_weights_as_float16(content: bytes) -> bytes:

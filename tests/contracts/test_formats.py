@@ -212,7 +212,7 @@ def test_contract_of_the_module(name):
             formats.options_for(name, {option.name: "no such choice"})
 
 
-def test_a_dynamic_batch_stays_dynamic(tmp_path):
+def test_a_dynamic_batch_stays_dynamic_or_is_refused(tmp_path):
     source = Source(nn.Sequential(nn.Linear(6, 4), nn.Tanh()).eval(), (torch.rand(2, 6),))
     report = edgekit.convert(
         source.module,
@@ -223,6 +223,11 @@ def test_a_dynamic_batch_stays_dynamic(tmp_path):
         dynamic_shapes={"input": {0: (1, 8)}},
     )
     for result in report.results:
+        if result.format == "tflite":  # whose converter lowers no linear layer of varying batch
+            assert result.artifact is None
+            assert "may vary" in result.error.message
+            assert "--input" in result.error.hint
+            continue
         assert result.status == "passed", (result.error, result.verification)
         with edgekit.open(result.artifact) as session:
             for batch in (1, 5, 8):
