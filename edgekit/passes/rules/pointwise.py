@@ -14,25 +14,30 @@ from edgekit.passes.rules import rule
 _BITS = 31  # of a 32-bit integer, below the one for its sign
 
 
-@rule("fmax.default", coreml="no operation for it", onnx="none")
+@rule("fmax.default", coreml="no operation for it", onnx="no function for it")
 def fmax(x: Tensor, y: Tensor) -> Tensor:
     """Prefer a number to what is none."""
     return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.maximum(x, y)))
 
 
-@rule("fmin.default", coreml="no operation for it", onnx="none")
+@rule("fmin.default", coreml="no operation for it", onnx="no function for it")
 def fmin(x: Tensor, y: Tensor) -> Tensor:
     """Prefer a number to what is none."""
     return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.minimum(x, y)))
 
 
-@rule("hypot.default", coreml="no operation for it", onnx="none", tflite="none")
+@rule(
+    "hypot.default",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
 def hypot(x: Tensor, y: Tensor) -> Tensor:
     """Write it as it is defined."""
     return (x.square() + y.square()).sqrt()
 
 
-@rule("erfc.default", coreml="no operation for it", tflite="none")
+@rule("erfc.default", coreml="no operation for it", tflite="no lowering for it")
 def erfc(x: Tensor) -> Tensor:
     """Write it as it is defined."""
     return 1.0 - x.erf()
@@ -89,14 +94,24 @@ def prelu(x: Tensor, weight: Tensor) -> Any:
 # -- Bits ------------------------------------------------------------------------------------------
 
 
-@rule("__lshift__.Scalar", "bitwise_left_shift.Tensor_Scalar", coreml="none", tflite="none")
+@rule(
+    "__lshift__.Scalar",
+    "bitwise_left_shift.Tensor_Scalar",
+    coreml="no operation for it",
+    tflite="no lowering for it",
+)
 def left_shift(x: Tensor, count: int) -> Tensor:
     """Multiply."""
     factor: int = 2**count
     return x * factor
 
 
-@rule("__rshift__.Scalar", "bitwise_right_shift.Tensor_Scalar", coreml="none", tflite="none")
+@rule(
+    "__rshift__.Scalar",
+    "bitwise_right_shift.Tensor_Scalar",
+    coreml="no operation for it",
+    tflite="no lowering for it",
+)
 def right_shift(x: Tensor, count: int) -> Tensor:
     """Divide, and round down."""
     return torch.div(x, 2**count, rounding_mode="floor")

@@ -31,7 +31,13 @@ def _scaled(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else x * factor
 
 
-@rule("cdist.default", "_cdist_forward.default", coreml="none", tflite="none", onnx="none")
+@rule(
+    "cdist.default",
+    "_cdist_forward.default",
+    coreml="no operation for it",
+    tflite="no lowering for it",
+    onnx="no function for it",
+)
 def cdist(x: Tensor, y: Tensor, p: float = 2, _mode: int | None = None) -> Tensor:
     """Subtract all pairs; no shortcut through products, which loses small distances."""
     return _norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1)

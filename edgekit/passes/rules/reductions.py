@@ -52,7 +52,12 @@ def prod(x: Tensor, dim: int, keepdim: Any = False, *, dtype: torch.dtype | None
     return x if keepdim else x.squeeze(dim)
 
 
-@rule("kthvalue.default", coreml="no operation for it", onnx="none", tflite="none")
+@rule(
+    "kthvalue.default",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
 def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: Any = False) -> tuple[Tensor, Tensor]:
     """Sort, and take what comes at that place."""
     found = (each.narrow(dim, k - 1, 1) for each in x.sort(dim))
@@ -60,13 +65,23 @@ def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: Any = False) -> tuple[Te
     return values, places
 
 
-@rule("median.dim", coreml="no operation for it", onnx="none", tflite="none")
+@rule(
+    "median.dim",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
 def median(x: Tensor, dim: int, keepdim: Any = False) -> tuple[Tensor, Tensor]:
     """Return the lower of the two in the middle, as PyTorch does."""
     return kthvalue(x, (x.shape[dim] + 1) // 2, dim, keepdim)
 
 
-@rule("cumprod.default", coreml="no operation for it", onnx="none", tflite="none")
+@rule(
+    "cumprod.default",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
 def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
     """Multiply with what stands 1, 2, 4, ... places before; after log2(n) steps it is all."""
     x = (x if dtype is None else x.to(dtype)).movedim(dim, -1)
@@ -78,7 +93,12 @@ def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
     return x.movedim(-1, dim)
 
 
-@rule("cummax.default", coreml="no operation for it", onnx="none", tflite="none")
+@rule(
+    "cummax.default",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
 def cummax(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Take the largest of each row of a triangle, all later ones out of the question."""
     x = x.movedim(dim, -1)

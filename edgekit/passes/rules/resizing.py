@@ -22,7 +22,10 @@ _BICUBIC = 2
 
 
 @rule(
-    "_upsample_bilinear2d_aa.vec", coreml="no antialiasing", tflite="no antialiasing", onnx="none"
+    "_upsample_bilinear2d_aa.vec",
+    coreml="no antialiasing",
+    tflite="no antialiasing",
+    onnx="no function for it",
 )
 def bilinear_antialiased(
     x: Tensor, size: list[int] | None, align: Any, factors: list[float] | None
@@ -31,7 +34,12 @@ def bilinear_antialiased(
     return _resized(x, _ATEN._upsample_bilinear2d_aa.vec, size, align, factors)  # noqa: SLF001
 
 
-@rule("_upsample_bicubic2d_aa.vec", coreml="no antialiasing", tflite="no antialiasing", onnx="none")
+@rule(
+    "_upsample_bicubic2d_aa.vec",
+    coreml="no antialiasing",
+    tflite="no antialiasing",
+    onnx="no function for it",
+)
 def bicubic_antialiased(
     x: Tensor, size: list[int] | None, align: Any, factors: list[float] | None
 ) -> Tensor:
