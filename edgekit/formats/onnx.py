@@ -56,6 +56,7 @@ def warm_up() -> None:
         "onnxscript.function_libs.torch_lib.ops",
     ):
         importlib.import_module(module)
+    _accepted()  # takes a second, which is free while the model is exported
 
 
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:
