@@ -95,6 +95,7 @@ def accepts(operator: Any) -> bool:
 
 @cache
 def _accepted() -> frozenset[Any]:
+    import torch.ao.quantization.fx._decomposed  # noqa: F401 - the registry leaves out unknown operators
     from torch.onnx._internal.exporter import _decomp, _registration
 
     registry = _registration.ONNXRegistry.from_torchlib()

@@ -10,6 +10,7 @@ from edgekit.packages import Bundle, Cargo, Checked, Files, _bom, _manifest
 from edgekit.packages._selfcheck import FILE_NAME, word_file, words_of
 from edgekit.packages._swift import wrapper_values
 from edgekit.packages._templates import FOLDER, render
+from edgekit.wire import mlprogram
 
 FORMATS = ("coreml",)
 SUMMARY = "Swift package"
@@ -29,7 +30,7 @@ def build(cargo: Cargo) -> Bundle:
     }
     resources = {**cargo.model, **words, FILE_NAME: cargo.selfcheck.data}
     resources[_PRIVACY] = render(f"apple/{_PRIVACY}", {})
-    ios = int(cargo.artifact.options.get("ios", min(_MACOS)))
+    ios = mlprogram.read_model(cargo.artifact.path).ios
     values = {
         **wrapper_values(cargo),
         "model": cargo.artifact.path.name,

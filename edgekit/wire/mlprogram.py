@@ -84,7 +84,7 @@ _KINDS = {
     2006: "audioFeaturePrint", 3000: "serializedModel",
 }  # fmt: skip
 _MAX_MANIFEST = 1 << 20
-_SYSTEMS = {6: "iOS 15", 7: "iOS 16", 8: "iOS 17", 9: "iOS 18"}
+_IOS = {6: 15, 7: 16, 8: 17, 9: 18}
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,11 @@ class ModelFile:
     def interface(self) -> Interface:
         """Interface of the default function."""
         return self.interfaces[self.default_function]
+
+    @property
+    def ios(self) -> int:
+        """Oldest iOS that opens the model; 14 stands for every one before ML Programs."""
+        return _IOS.get(self.spec_version, 14)
 
     @property
     def function(self) -> Function | None:
@@ -149,7 +154,7 @@ def summarize(path: Path) -> ModelSummary:
     """
     model = read_model(path)
     ops: Counter[str] = Counter()
-    needs = _SYSTEMS.get(model.spec_version, "iOS 14 or older")
+    needs = f"iOS {model.ios}" if model.ios in _IOS.values() else "iOS 14 or older"
     details = {
         "kind": model.kind,
         "specification": f"{model.spec_version} (needs {needs})",
