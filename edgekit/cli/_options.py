@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+_ENDLESS = 10_000  # columns: a table is as wide as its content
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -54,15 +54,11 @@ def print_json(data: Any) -> None:
 
 
 def out() -> Console:
-    """Return a console on standard output: for data."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=_width(sys.stdout))
+    """Return a console on standard output: for data, which a pipe gets whole."""
+    piped = not sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=piped, width=_ENDLESS if piped else None)
 
 
 def err(*, quiet: bool = False) -> Console:
     """Return a console on standard error: for talk."""
     return Console(stderr=True, highlight=False, quiet=quiet)
-
-
-def _width(stream: Any) -> int | None:
-    """Piped tables must not be cut to 80 columns."""
-    return None if stream.isatty() or "COLUMNS" in os.environ else 160

@@ -16,7 +16,9 @@ def show(records: Sequence[BenchmarkRecord], console: Console) -> None:
     """Print latency per file: load, first inference, then percentiles of the timed ones."""
     table = Table(box=None, pad_edge=False)
     for title in ("file", "runtime", "threads", "runs", "load", "first", "median", "p95", "max"):
-        table.add_column(title, justify="left" if title in ("file", "runtime") else "right")
+        table.add_column(
+            title, justify="left" if title in ("file", "runtime") else "right", overflow="fold"
+        )
     for record in records:
         table.add_row(
             escape(str(record.path)),

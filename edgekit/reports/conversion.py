@@ -30,7 +30,9 @@ def show(report: ConvertReport, console: Console) -> None:
         "time",
         "file",
     ):
-        table.add_column(title, justify="right" if title in ("size", "time") else "left")
+        table.add_column(
+            title, justify="right" if title in ("size", "time") else "left", overflow="fold"
+        )
     for result in report.results:
         verdict, made = result.verification, result.artifact
         table.add_row(

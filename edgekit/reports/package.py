@@ -16,7 +16,7 @@ def show(made: Sequence[Package], console: Console) -> None:
     """Print the packages that were made."""
     table = Table(box=None, pad_edge=False)
     for title in ("flavour", "artifact", "size", "sha256", "package"):
-        table.add_column(title, justify="right" if title == "size" else "left")
+        table.add_column(title, justify="right" if title == "size" else "left", overflow="fold")
     for each in made:
         table.add_row(
             each.flavour,
@@ -39,7 +39,7 @@ def show_checked(checked: Mapping[str, Checked], console: Console) -> None:
     """Print the packages that are as edgekit made them; one that is not never gets here."""
     table = Table(box=None, pad_edge=False)
     for title in ("package", "flavour", "model", "recipe", "verification", "signed by"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for path, each in checked.items():
         card, unverified = each.manifest["card"], each.manifest["unverified"]
         table.add_row(

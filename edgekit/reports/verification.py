@@ -24,7 +24,7 @@ def show(verdict: Verification, console: Console) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for title in ("output", "type", "shape", "SQNR", "cosine", "max abs error", "same argmax"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for check in verdict.outputs:
         agreement = check.argmax_agreement
         table.add_row(

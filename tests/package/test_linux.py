@@ -77,6 +77,7 @@ def test_self_check_finds_what_changed(unpacked, file, said):
 @pytest.mark.parametrize("name", NAMES)
 def test_wrapper_is_bit_for_bit_the_reference(name, unpacked, monkeypatch):
     monkeypatch.syspath_prepend(str(unpacked(name)))
+    forget(name)
     wrapper = __import__(name)
     try:
         model = next(v for k, v in vars(wrapper).items() if k.lower() == name.replace("_", ""))()
@@ -94,8 +95,13 @@ def test_wrapper_is_bit_for_bit_the_reference(name, unpacked, monkeypatch):
                 for key, value in wanted.items():
                     compare(getattr(said, key), value)
     finally:
-        for module in [m for m in sys.modules if m.partition(".")[0] == name]:
-            del sys.modules[module]
+        forget(name)
+
+
+def forget(name):
+    """Drop an imported module: the sample models and their packages share their names."""
+    for module in [m for m in sys.modules if m.partition(".")[0] == name]:
+        del sys.modules[module]
 
 
 def compare(found, wanted):
