@@ -53,24 +53,28 @@ def resized(tensors: Tensors, ranges: Ranges) -> Tensors:
         shape = list(tensors[name].shape)
         for axis, dim in axes.items():
             size = max(shape[axis], dim.min, 2)
-            shape[axis] = size if dim.max is None else min(size, dim.max)
+            shape[axis] = max(dim.sizes, default=size if dim.max is None else min(size, dim.max))
         changed[name] = _fit(tensors[name], tuple(shape), name)
     return changed
 
 
 def other_sizes(tensors: Tensors, ranges: Ranges) -> tuple[Tensors, ...]:
-    """Return the examples at two further sizes of their dynamic dimensions: least, and one more."""
-    if not ranges:
-        return ()
-    sizes = {d.name: tensors[n].shape[a] for n, axes in ranges.items() for a, d in axes.items()}
+    """Return the examples at further sizes of their dynamic dimensions.
+
+    A range is tried at its least, and at one more than the examples have; a list at every size.
+    """
+    known = {d: tensors[n].shape[a] for n, axes in ranges.items() for a, d in axes.items()}
+    others = {
+        dim: dim.sizes[:-1] or (max(1, dim.min), min(size + 1, dim.max or size + 1))
+        for dim, size in known.items()
+    }
     sets = []
-    for more in (False, True):
+    for turn in range(max(map(len, others.values()), default=0)):
         made = dict(tensors)
         for name, axes in ranges.items():
             shape = list(tensors[name].shape)
             for axis, dim in axes.items():
-                larger = sizes[dim.name] + 1
-                shape[axis] = min(larger, dim.max or larger) if more else max(1, dim.min)
+                shape[axis] = others[dim][turn % len(others[dim])]
             made[name] = _fit(tensors[name], tuple(shape), name)
         sets.append(made)
     return tuple(sets)

@@ -6,8 +6,8 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,10 @@ from edgekit.tensors import Dim, DType, Shape
 if TYPE_CHECKING:
     import torch
 
-_DIM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<min>\d+)(?:(?P<range>\.\.)(?P<max>\d*))?")
-
+_DIM = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?"
+    r"(?:(?P<sizes>\d+(?:\|\d+)+)|(?P<min>\d+)(?:(?P<range>\.\.)(?P<max>\d*))?)"
+)
 
 # what PyTorch can make example values of
 DTYPES = {
@@ -38,8 +40,9 @@ DTYPES = {
 class InputSpec:
     """One input as the user describes it: ``name:dims[:dtype]``, e.g. ``image:1..8,3,224,224``.
 
-    A dimension is a number, or a range ``min..max`` (``max`` may be left out) that makes it
-    dynamic; ``batch=1..8`` names it, and equal names mean equal sizes.
+    A dimension is a number, a range ``min..max`` (``max`` may be left out) that makes it dynamic,
+    or a list ``64|128|256`` of the only sizes that it takes; ``batch=1..8`` names it, and equal
+    names mean equal sizes.
     """
 
     name: str
@@ -67,9 +70,30 @@ class InputSpec:
             )
         return InputSpec(name, shape, dtype)
 
+    def __str__(self) -> str:
+        dims = ",".join(map(str, self.shape))
+        return f"{self.name}:{dims}" + (f":{self.dtype.value}" if self.dtype else "")
+
+    def bucketed(self, sizes: Sequence[int]) -> InputSpec:
+        """Return the input with only these `sizes` where it had a range.
+
+        Raises:
+            UsageError: a size is outside of a range.
+        """
+
+        def narrowed(dim: int | Dim) -> int | Dim:
+            if isinstance(dim, int) or dim.sizes:
+                return dim
+            outside = [size for size in sizes if not dim.accepts(size)]
+            if outside:
+                raise UsageError(f"Bucket {outside[0]} is outside of {self.name!r}'s range {dim}.")
+            return Dim.among(dim.name, sizes)
+
+        return replace(self, shape=tuple(map(narrowed, self.shape)))
+
     @property
     def example_shape(self) -> tuple[int, ...]:
-        """A shape to trace with: a dynamic dimension takes its smallest size above one."""
+        """A shape to trace with: the smallest size of a range above one, the largest of a list."""
         return tuple(_size_of(dim) for dim in self.shape)
 
     @property
@@ -84,6 +108,14 @@ def _parse_dim(text: str, name: str, axis: int, whole: str) -> int | Dim:
         raise UsageError(
             f"--input {whole!r}: {text!r} is no dimension.", "Write a number, or a range as 1..8."
         )
+    if found["sizes"]:
+        sizes = [int(size) for size in found["sizes"].split("|")]
+        if min(sizes) < 1 or len(set(sizes)) < 2:
+            raise UsageError(
+                f"--input {whole!r}: {text!r} is no list of different sizes above zero.",
+                "Write e.g. 64|128|256.",
+            )
+        return Dim.among(found["name"] or dim_name(name, axis), sizes)
     low = int(found["min"])
     if found["range"] is None:
         return low
@@ -103,13 +135,15 @@ def dim_name(name: str, axis: int) -> str:
 def _size_of(dim: int | Dim) -> int:
     if isinstance(dim, int):
         return dim
+    if dim.sizes:
+        return dim.sizes[-1]
     return max(2, dim.min)  # torch.export takes a size of one for a constant
 
 
 def _nearest(dim: int | Dim, size: int) -> int:
     """Return the size within a dimension's range that is nearest to an example's own."""
-    if isinstance(dim, int):
-        return dim
+    if isinstance(dim, int) or dim.sizes:
+        return _size_of(dim)
     return min(max(size, _size_of(dim)), dim.max or size + 2)
 
 
@@ -207,20 +241,24 @@ def vary(example: Arrays, count: int = 2) -> tuple[Arrays, ...]:
 
     Floating-point values get noise of half their spread and stay within the example's range;
     integers and booleans are drawn from the example's own values, which keeps token ids valid.
+    A mask of ones ends in zeros, as that of a padded sequence does.
     """
     generator = np.random.default_rng(SEED)
     return (
         example,
         *(
-            {name: _varied(array, generator) for name, array in example.items()}
+            {name: _varied(name, array, generator) for name, array in example.items()}
             for _ in range(count)
         ),
     )
 
 
-def _varied(array: Array, generator: np.random.Generator) -> Array:
+def _varied(name: str, array: Array, generator: np.random.Generator) -> Array:
     if not array.size:
         return array
+    if "mask" in name and array.ndim and (array == 1).all():
+        length = array.shape[-1]
+        return np.asarray(array * (np.arange(length) < generator.integers(1, max(2, length))))
     if array.dtype.kind != "f":
         drawn = generator.choice(array.reshape(-1), array.shape)
         return np.asarray(drawn, array.dtype)

@@ -75,6 +75,7 @@ def plan(
     jobs: int | None = None,
     weights: str | Path | None = None,
     inputs: Sequence[str] = (),
+    buckets: Sequence[int] = (),
     input_data: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -98,6 +99,8 @@ def plan(
         jobs: How many processes run at once; None for the number of processors.
         weights: Trained weights to load into the module of a source string.
         inputs: Shapes of the inputs, as ``--input`` takes them.
+        buckets: The only sizes that the ranges in `inputs` take: one artifact holds the model at
+            each of them, with fixed shapes where the format can.
         input_data: An ``.npz`` file, or a folder of them, to verify on.
         options: Options of single formats, e.g. ``{"opset": 20, "ios": 17}``.
         metadata: Fields of `edgekit.source.Metadata` that overrule the source's.
@@ -117,8 +120,7 @@ def plan(
         raise UsageError(
             f"The name {name!r} is no file name.", "Leave folders out; --output takes them."
         )
-    for text in inputs:
-        InputSpec.parse(text)
+    specs = _bucketed([InputSpec.parse(text) for text in inputs], buckets)
     if isinstance(source, str):
         if example_inputs is not None or dynamic_shapes is not None:
             raise UsageError(
@@ -134,7 +136,7 @@ def plan(
         Path(output_dir),
         name,
         Path(weights) if weights is not None else None,
-        tuple(inputs),
+        tuple(map(str, specs)),
         Path(input_data) if input_data is not None else None,
         calibration,
         dynamic_shapes,
@@ -145,6 +147,19 @@ def plan(
         isolate,
         use_cache,
     )
+
+
+def _bucketed(specs: list[InputSpec], sizes: Sequence[int]) -> list[InputSpec]:
+    if not sizes:
+        return specs
+    if len(set(sizes)) < 2 or min(sizes) < 1:
+        raise UsageError("Buckets are two or more sizes above zero, e.g. 64,128,256.")
+    if not any(spec.dynamic for spec in specs):
+        raise UsageError(
+            "Buckets are given, but no dimension varies.",
+            'Say which does: --input "tokens:1,64..256:int64".',
+        )
+    return [spec.bucketed(sizes) for spec in specs]
 
 
 def in_memory(module: Any, examples: Any, name: str | None) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -68,14 +69,42 @@ class DType(Enum):
 
 @dataclass(frozen=True)
 class Dim:
-    """A dimension that may vary between `min` and `max` (both included; None: no bound)."""
+    """A dimension that may vary between `min` and `max` (both included; None: no bound).
+
+    `sizes`, where there are any, are the only ones that it takes, from `min` to `max`.
+    """
 
     name: str
     min: int = 1
     max: int | None = None
+    sizes: tuple[int, ...] = ()
+
+    @staticmethod
+    def among(name: str, sizes: Iterable[int]) -> Dim:
+        """Return a dimension that takes these sizes only."""
+        ordered = tuple(sorted(set(sizes)))
+        return Dim(name, ordered[0], ordered[-1], ordered)
 
     def __str__(self) -> str:
+        if self.sizes:
+            return f"{self.name}={'|'.join(map(str, self.sizes))}"
         return f"{self.name}={self.min}..{'' if self.max is None else self.max}"
+
+    def accepts(self, size: int) -> bool:
+        """Whether the dimension can have a size."""
+        if self.sizes:
+            return size in self.sizes
+        return self.min <= size and (self.max is None or size <= self.max)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        data: dict[str, Any] = {"name": self.name, "min": self.min, "max": self.max}
+        return data | ({"sizes": list(self.sizes)} if self.sizes else {})
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Dim:
+        """Rebuild a dimension from `to_json`."""
+        return Dim(data["name"], data["min"], data["max"], tuple(data.get("sizes", ())))
 
 
 Shape = tuple[int | Dim, ...]
@@ -114,9 +143,7 @@ class TensorSpec:
         if len(shape) != len(self.shape):
             return False
         return all(
-            got == want
-            if isinstance(want, int)
-            else want.min <= got and (want.max is None or got <= want.max)
+            got == want if isinstance(want, int) else want.accepts(got)
             for got, want in zip(shape, self.shape, strict=True)
         )
 
@@ -125,10 +152,7 @@ class TensorSpec:
         data: dict[str, Any] = {
             "name": self.name,
             "dtype": self.dtype.value,
-            "shape": [
-                d if isinstance(d, int) else {"name": d.name, "min": d.min, "max": d.max}
-                for d in self.shape
-            ],
+            "shape": [d if isinstance(d, int) else d.to_json() for d in self.shape],
         }
         if self.layout is not None:
             data["layout"] = self.layout
@@ -143,7 +167,7 @@ class TensorSpec:
         return TensorSpec(
             data["name"],
             DType(data["dtype"]),
-            tuple(d if isinstance(d, int) else Dim(**d) for d in data["shape"]),
+            tuple(d if isinstance(d, int) else Dim.from_json(d) for d in data["shape"]),
             data.get("layout"),
             DType(source) if source else None,
         )

@@ -20,12 +20,14 @@ from edgekit.tensors import Dim, DType
         ("x:7", (7,), None),
         ("x:1..8,3", (Dim("batch", 1, 8), 3), None),
         ("x:1,2..", (1, Dim("x_1", 2, None)), None),
+        ("x:1,8|2|4", (1, Dim("x_1", 2, 8, (2, 4, 8))), None),
         ("x:rows=2..4,cols=1..", (Dim("rows", 2, 4), Dim("cols", 1, None)), None),
     ],
 )
 def test_specs(text, shape, dtype):
     spec = InputSpec.parse(text)
     assert (spec.name, spec.shape, spec.dtype) == ("x", shape, dtype)
+    assert InputSpec.parse(str(spec)) == spec
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,7 @@ def test_specs(text, shape, dtype):
     [
         *("x", "1,3", ":1,3", "x:1,a", "x:1,-3", "x:1,,3", "x:8..1", "x:0..4", "x:3..3"),
         *("x:1:float", "x:1:int4", "x:1:string", "x:1:int64:y", "a-b:1", "x:1.5"),
+        *("x:1|", "x:4|4", "x:0|4", "x:1|2..3"),
     ],
 )
 def test_specs_that_are_not_understood(text):
@@ -135,6 +138,16 @@ def test_variations_keep_type_shape_and_range(dtype, shape):
     assert all(np.array_equal(a["x"], b["x"]) for a, b in zip(sets, again, strict=True))
     if example["x"].size > 1 and dtype.startswith("float"):
         assert not np.array_equal(sets[0]["x"], sets[1]["x"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_a_mask_of_ones_is_varied_as_padding_is(dtype):
+    for each in vary({"attention_mask": np.ones((1, 1, 9), dtype)})[1:]:
+        row = each["attention_mask"][0, 0]
+        assert row.dtype == dtype
+        assert row[0] == 1
+        assert row[-1] == 0
+        assert (np.sort(row)[::-1] == row).all()
 
 
 def test_variations_bear_values_that_are_not_finite():

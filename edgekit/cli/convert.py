@@ -26,6 +26,14 @@ def _format_options(function: Any) -> Any:
     return function
 
 
+def _sizes(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Read numbers with commas between them."""
+    try:
+        return tuple(int(each) for each in (value or "").split(",") if each.strip())
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of sizes; write e.g. 64,128,256.") from None
+
+
 @click.command("convert", short_help="Convert a model to verified artifacts.")
 @click.argument("source")
 @click.option(
@@ -37,6 +45,12 @@ def _format_options(function: Any) -> Any:
     "--calibrate",
     metavar="DATA",
     help="Data for recipes that need it: .npz, folder, file.py:callable, or random.",
+)
+@click.option(
+    "--buckets",
+    callback=_sizes,
+    metavar="SIZES",
+    help="Only sizes that the ranges in --input take, e.g. 64,128,256.",
 )
 @click.option("--name", help="Stem of the file names (default: the source's name).")
 @shared.source_options
@@ -81,6 +95,7 @@ def command(formats: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) 
         jobs=given["jobs"],
         weights=given["weights"],
         inputs=given["inputs"],
+        buckets=given["buckets"],
         input_data=given["input_data"],
         options=_chosen_options(given),
         metadata=_metadata(given),

@@ -47,16 +47,16 @@ def take_buffers_in(model: Any, content: bytes) -> None:
 
 
 def _order(model: Any, signature: Signature) -> None:
-    """Put the signature's inputs and outputs, and the subgraph's, in the source's order."""
-    definition = model.signatureDefs[0]
-    graph = model.subgraphs[definition.subgraphIndex]
-    for maps, specs, side in (
-        (definition.inputs, signature.inputs, "inputs"),
-        (definition.outputs, signature.outputs, "outputs"),
-    ):
-        places = {spec.name: index for index, spec in enumerate(specs)}
-        maps.sort(key=lambda each, places=places: places[each.name.decode()])
-        setattr(graph, side, np.array([each.tensorIndex for each in maps], np.int32))
+    """Put the signatures' inputs and outputs, and their subgraphs', in the source's order."""
+    for definition in model.signatureDefs:
+        graph = model.subgraphs[definition.subgraphIndex]
+        for maps, specs, side in (
+            (definition.inputs, signature.inputs, "inputs"),
+            (definition.outputs, signature.outputs, "outputs"),
+        ):
+            places = {spec.name: index for index, spec in enumerate(specs)}
+            maps.sort(key=lambda each, places=places: places[each.name.decode()])
+            setattr(graph, side, np.array([each.tensorIndex for each in maps], np.int32))
 
 
 def _add_metadata(model: Any, content: bytes) -> None:

@@ -16,7 +16,7 @@ from edgekit.formats import Option, Options, mapped, missing, versions
 from edgekit.passes.legalization import legalize
 from edgekit.program import Program
 from edgekit.recipe import Recipe
-from edgekit.tensors import DType, Signature
+from edgekit.tensors import Dim, DType, Signature, TensorSpec
 from edgekit.wire import ModelSummary
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         skip_model_load=True,
     )
     _describe(model, program, signature)
+    _list_shapes(model, signature)
     # save() would add a mapping of debug handles for another product, and fails to on loops.
     model._mil_program = None  # noqa: SLF001
     model.save(str(destination))
@@ -100,10 +101,14 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
 
 
 def _oldest_ios(program: Program, options: Options) -> int:
-    """Return the iOS to convert for: quantize and dequantize operations came with 17."""
+    """Return the iOS to convert for.
+
+    Quantize and dequantize operations came with 17; lists of shapes for several inputs with 18.
+    """
     asked: int | None = options["ios"]
     if program.quantization is None:
-        return asked or 15
+        lists = [spec for spec in program.signature.inputs if _choices(spec)]
+        return asked or (18 if len(lists) > 1 else 15)
     if asked is not None and asked < 17:
         raise ConversionError(
             f"Core ML quantizes activations from iOS 17 on, and --ios {asked} is asked for.",
@@ -152,6 +157,29 @@ def _pipeline() -> Any:
     pipeline = ct.PassPipeline()
     pipeline.remove_passes({"common::divide_to_multiply"})
     return pipeline
+
+
+def _choices(spec: TensorSpec) -> list[list[int]]:
+    """Return the shapes of an input that takes a list of sizes, the default first."""
+    lists = [dim.sizes for dim in spec.shape if isinstance(dim, Dim) and dim.sizes]
+    return [
+        [dim if isinstance(dim, int) else dim.sizes[turn] for dim in spec.shape]
+        for turn in reversed(range(max(map(len, lists), default=0)))
+    ]
+
+
+def _list_shapes(model: Any, signature: Signature) -> None:
+    """Describe such inputs by their shapes: Core ML prepares for each, which a range forbids."""
+    described = {each.name: each for each in model._spec.description.input}  # noqa: SLF001 - get_spec() copies
+    for spec in signature.inputs:
+        shapes = _choices(spec)
+        if not shapes:
+            continue
+        array = described[spec.name].type.multiArrayType
+        array.ClearField("ShapeFlexibility")
+        array.shape[:] = shapes[0]
+        for shape in shapes:
+            array.enumeratedShapes.shapes.add().shape.extend(shape)
 
 
 def _describe(model: Any, program: Program, signature: Signature) -> None:

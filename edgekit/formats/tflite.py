@@ -8,12 +8,13 @@ operators behind float32 inputs and outputs (`_tflite_integer`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit import buckets, passes
 from edgekit.blame import first_line, root_cause
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
@@ -37,6 +38,7 @@ OPTIONS = (
         ("nchw", "nhwc"),
     ),
 )
+_DEFAULT = "serving_default"
 _NARROW = {
     DType.INT64: DType.INT32,
     DType.FLOAT64: DType.FLOAT32,
@@ -67,7 +69,11 @@ def warm_up() -> None:
 
 
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:
-    """Write the program as a TFLite file with the one signature ``serving_default``."""
+    """Write the program as a TFLite file with the signature ``serving_default``.
+
+    Where the inputs take listed sizes, each has a subgraph with fixed shapes: the largest is
+    ``serving_default``, the others are named after their size, and all share the weights.
+    """
     from edgekit.formats import _tflite_file, _tflite_integer
     from edgekit.quantize import dialects
 
@@ -76,14 +82,16 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _NARROW,
         _channels_last if options["layout"] == "nhwc" else None,
     )
-    exported = program.exported
-    if program.quantization is not None:
-        exported = dialects.with_quantize_nodes(dialects.with_float_biases(exported))
-    exported = legalize(exported, "tflite", accepts)
-    if options["layout"] == "nhwc":
-        exported = _take_channels_last(exported, [s.name for s in signature.inputs if s.layout])
+    programs = {}
+    for name, each in _at_each_size(program).items():
+        if program.quantization is not None:
+            each = dialects.with_quantize_nodes(dialects.with_float_biases(each))
+        each = legalize(each, "tflite", accepts)
+        if options["layout"] == "nhwc":
+            each = _take_channels_last(each, [s.name for s in signature.inputs if s.layout])
+        programs[name] = each
     try:
-        content = _convert(exported, signature)
+        content = _convert(programs, signature)
     except Exception as error:
         failure = _varying_failure(signature, error)
         if failure is None:
@@ -120,39 +128,55 @@ def summarize(path: Path) -> ModelSummary:
 
 @dataclass(frozen=True)
 class _Entry:
-    """The one signature, as the converter's own stages want it described."""
+    """A signature, as the converter's own stages want it described."""
 
     name: str
     flat_arg_names: list[str]
 
 
-def _convert(exported: ExportedProgram, signature: Signature) -> bytes:
-    """Run the stages of ``litert_torch.convert`` on a program that is exported already."""
+def _at_each_size(program: Program) -> dict[str, ExportedProgram]:
+    """Return the program by signature name: once, or once for every listed size."""
+    sizes = buckets.sizes(program.signature)
+    if not sizes:
+        return {_DEFAULT: program.exported}
+    names = [_DEFAULT, *("_".join(f"{n}_{size}" for n, size in each.items()) for each in sizes[1:])]
+    fixed = (passes.run(buckets.fixed(program, each))[-1].exported for each in sizes)
+    return dict(zip(names, fixed, strict=True))
+
+
+def _convert(programs: Mapping[str, ExportedProgram], signature: Signature) -> bytes:
+    """Run the stages of ``litert_torch.convert`` on programs that are exported already."""
     from litert_torch import fx_infra
     from litert_torch._convert import core, litert_converter
 
     fx_infra.silence_torch_logs()
-    exported = fx_infra.graph_utils.reset_from_node_meta(exported)
-    exported = fx_infra.safe_run_decompositions(
-        exported, fx_infra.decomp.pre_convert_decomp(), can_skip=False
-    )
-    exported = core._run_convert_passes(exported)  # noqa: SLF001 - convert() would export again
-    entry = _Entry("serving_default", [spec.name for spec in signature.inputs])
-    content: bytes = litert_converter.exported_programs_to_flatbuffer(
-        [exported], [entry]
-    ).to_bytes()
+    ready = []
+    for exported in programs.values():
+        reset = fx_infra.graph_utils.reset_from_node_meta(exported)
+        simpler = fx_infra.safe_run_decompositions(
+            reset, fx_infra.decomp.pre_convert_decomp(), can_skip=False
+        )
+        ready.append(core._run_convert_passes(simpler))  # noqa: SLF001 - convert() exports again
+    names = [spec.name for spec in signature.inputs]
+    entries = [_Entry(name, names) for name in programs]
+    content: bytes = litert_converter.exported_programs_to_flatbuffer(ready, entries).to_bytes()
     return content
 
 
 def _varying_failure(signature: Signature, error: Exception) -> ConversionError | None:
     """Return what to say where a dimension may vary: the converter lowers few operators then."""
-    varying = [spec for spec in signature.inputs if any(isinstance(d, Dim) for d in spec.shape)]
+    varying = [
+        spec
+        for spec in signature.inputs
+        if any(isinstance(dim, Dim) and not dim.sizes for dim in spec.shape)
+    ]
     if not varying:
         return None
     return ConversionError(
         f"The TFLite converter cannot convert this model while {varying[0]} may vary: "
         f"{first_line(root_cause(error))}",
-        "Give TFLite a fixed size with --input; ONNX keeps the dimension dynamic.",
+        "Give TFLite a fixed size with --input, or several with --buckets; ONNX keeps the "
+        "dimension dynamic.",
     )
 
 

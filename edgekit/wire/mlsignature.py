@@ -46,8 +46,13 @@ def _spec(feature: Feature, kind: ValueType | None) -> TensorSpec:
     if not isinstance(kind, TensorType):
         raise ArtifactError(f"The model describes {feature.name!r}, which its program lacks.")
     bounds = _bounds(feature, len(kind.shape))
+    chosen = list(zip(*feature.choices, strict=True))
     shape = tuple(
-        dim if dim is not None else _dim(feature.name, axis, bound)
+        dim
+        if dim is not None
+        else Dim.among(f"{feature.name}_{axis}", chosen[axis])
+        if len(chosen) == len(bounds)
+        else _dim(feature.name, axis, bound)
         for axis, (dim, bound) in enumerate(zip(kind.shape, bounds, strict=True))
     )
     return TensorSpec(feature.name, _dtype(feature), shape)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from edgekit.errors import ArtifactError
-from edgekit.tensors import DType, Signature, TensorSpec
+from edgekit.tensors import Dim, DType, Signature, TensorSpec
 from edgekit.wire import ModelSummary, by_size, map_file, reading, shape_of
 from edgekit.wire._tflite_ops import BUILTIN_OPS
 from edgekit.wire.flatbuffer import FlatBuffer, Table
@@ -52,6 +52,7 @@ class TFLiteModel:
 
     Attributes:
         main: What an interpreter runs: subgraph 0, by its signature's names where it has one.
+            Where there is a subgraph for each of several sizes, its signature has all of them.
         signatures: All signatures by key, in file order.
         computed: Names of the tensors that operators of the main subgraph compute, in its order.
         ops: Occurrences by operator; a custom one is ``CUSTOM:`` and its name.
@@ -131,11 +132,12 @@ class _Reader:
 
     def model(self) -> TFLiteModel:
         signatures = self.signatures()
-        main = [entry for entry in signatures.values() if entry.subgraph == 0]
+        main = next((each for each in signatures.values() if each.subgraph == 0), None)
+        main = main or self.bare_entry(0)
         return TFLiteModel(
             version=self.root.number(0, "I"),
             description=self.root.text(3),
-            main=main[0] if main else self.bare_entry(0),
+            main=replace(main, signature=_at_all_sizes(main, signatures.values())),
             signatures=signatures,
             computed=tuple(self.computed(0)),
             ops=by_size(Counter(self.ops())),
@@ -248,6 +250,38 @@ class _Reader:
                 )
             elif text := _short_text(content):
                 yield name, text
+
+
+def same_call(left: EntryPoint, right: EntryPoint) -> bool:
+    """Whether two subgraphs take and give tensors of the same names, types and ranks."""
+    sides = [
+        [
+            [(spec.name, spec.dtype, len(spec.shape)) for spec in side]
+            for side in (each.signature.inputs, each.signature.outputs)
+        ]
+        for each in (left, right)
+    ]
+    return sides[0] == sides[1]
+
+
+def _at_all_sizes(main: EntryPoint, entries: Iterable[EntryPoint]) -> Signature:
+    """Return a signature with the sizes of all subgraphs that differ from it in nothing else."""
+    alike = [entry.signature for entry in entries if same_call(entry, main)]
+
+    def merged(specs: list[TensorSpec]) -> TensorSpec:
+        axes = zip(*(spec.shape for spec in specs), strict=True)
+        shape = tuple(
+            dims[0] if len(set(dims)) == 1 else Dim.among(f"{specs[0].name}_{axis}", dims)
+            for axis, dims in enumerate(axes)
+        )
+        return replace(specs[0], shape=shape)
+
+    if len(alike) < 2 or not all(s.is_static for each in alike for s in each.inputs + each.outputs):
+        return main.signature
+    return Signature(
+        tuple(merged(list(specs)) for specs in zip(*(s.inputs for s in alike), strict=True)),
+        tuple(merged(list(specs)) for specs in zip(*(s.outputs for s in alike), strict=True)),
+    )
 
 
 def _in_order(entries: Iterable[Table], calling_order: list[int]) -> list[tuple[str, int]]:

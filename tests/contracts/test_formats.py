@@ -20,7 +20,7 @@ from edgekit.artifact import open_artifact
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.recipe import load_recipe
 from edgekit.source import Metadata, Source
-from edgekit.tensors import DType
+from edgekit.tensors import Dim, DType
 from edgekit.verification import feeds_for, verify_file
 
 pytestmark = pytest.mark.xdist_group("formats")
@@ -233,6 +233,44 @@ def test_a_dynamic_batch_stays_dynamic_or_is_refused(tmp_path):
             for batch in (1, 5, 8):
                 x = np.full((batch, 6), 0.5, np.float32)
                 assert session.run({"input": x})["output"].shape == (batch, 4)
+
+
+class Pooled(nn.Module):
+    """Tokens of any number; each gives a value, and their mean is classified."""
+
+    def __init__(self):
+        super().__init__()
+        self.values, self.head = nn.Embedding(50, 8), nn.Linear(8, 3)
+
+    def forward(self, tokens):
+        return self.head(self.values(tokens).relu().mean(1)), tokens.sum(1)
+
+
+def test_one_artifact_holds_every_bucket(tmp_path):
+    model = Pooled().eval()
+    report = edgekit.convert(
+        model,
+        (torch.zeros(1, 8, dtype=torch.int64),),
+        formats=FORMATS,
+        output_dir=tmp_path,
+        inputs=["tokens:1,length=2..64:int64"],
+        buckets=(16, 4, 8),
+    )
+    for result in report.results:
+        assert result.status == "passed", (result.error, result.verification)
+        assert result.artifact.signature.inputs[0].shape[1] == Dim("length", 4, 16, (4, 8, 16))
+        with edgekit.open(result.artifact) as session:
+            for size in (8, 4, 16, 4):
+                tokens = np.arange(size)[None]
+                scores, total = session.run({"tokens": tokens}).values()
+                want, _ = model(torch.from_numpy(tokens))
+                np.testing.assert_allclose(scores, want.detach().numpy(), atol=1e-5)
+                assert total == tokens.sum()
+            if result.format != "onnx":  # which takes any size
+                with pytest.raises(UsageError, match=r"shape \[1, 5\]"):
+                    session.run({"tokens": np.zeros((1, 5), np.int64)})
+    sizes = {result.format: result.artifact.size_bytes for result in report.results}
+    assert sizes["tflite"] < 3 * sizes["onnx"]  # the weights are there once
 
 
 def test_a_saved_program_opens_as_it_was(exported, tmp_path):
