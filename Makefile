@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit test-all install clean
+.PHONY: demo test lint types unit test-all board install clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgekit needs Python 3.11 or newer; set PYTHON=/path/to/it")'
@@ -37,6 +37,12 @@ test-all: test
 	$(BIN)/python scripts/private_env.py tflite_runtime
 	$(BIN)/python scripts/private_env.py tensorflow
 	$(BIN)/python scripts/accuracy.py --check
+
+# Packages of all sample models on an emulated arm64 board; asks for root.
+board: $(READY)
+	$(BIN)/python scripts/sample_artifacts.py build/samples
+	sudo scripts/board.sh make
+	sudo $(BIN)/python scripts/package_on_board.py build/samples/*.onnx build/samples/*.tflite
 
 clean:
 	rm -rf build out dist

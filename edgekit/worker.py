@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -170,6 +170,42 @@ def in_process(function: str, request: dict[str, Any]) -> Outcome:
     started = time.monotonic()
     value = _resolve(function)(**request)
     return Outcome(value, peak_rss_bytes(), time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a foreign program answered: its exit code and all that it wrote."""
+
+    code: int
+    output: str
+
+
+def run_tool(command: Sequence[str], folder: Path, *, timeout: float = 300) -> Said:
+    """Run a foreign program that needs no containing, such as a compiler, to its end.
+
+    Args:
+        command: Program and arguments; no shell reads them.
+        folder: Where it runs.
+        timeout: Seconds that it may take.
+
+    Raises:
+        ConversionError: it took longer, or could not be started.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConversionError(f"{command[0]} did not finish within {timeout:g} s.") from None
+    except OSError as error:
+        raise ConversionError(f"{command[0]} cannot be started: {error.strerror}.") from None
+    return Said(done.returncode, done.stdout.decode(errors="replace"))
 
 
 def peak_rss_bytes() -> int:

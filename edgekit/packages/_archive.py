@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.packages import Files
+from edgekit.packages import Files, _deb
 
 EARLIEST = 315_532_800
 """1980-01-01, the first moment that a zip archive can name."""
@@ -38,10 +38,11 @@ def build_time() -> int:
 
 
 def write(path: Path, container: str, files: Files) -> None:
-    """Write a package's files: ``zip``, or a new ``folder``."""
+    """Write a package's files: ``zip``, ``deb``, or a new ``folder``."""
     _check_names(path, list(files))
-    if container == "zip":
-        path.write_bytes(zip_bytes(files, build_time()))
+    if container != "folder":
+        written = {"zip": zip_bytes, "deb": _deb.deb_bytes}[container](files, build_time())
+        path.write_bytes(written)
         return
     for name in sorted(files):
         place = path / name
@@ -55,7 +56,10 @@ def read(path: Path) -> Files:
     Raises:
         ArtifactError: it is damaged, unsafe, or not in its one form.
     """
-    return read_folder(path) if path.is_dir() else unzipped(path, _bounded(path))
+    if path.is_dir():
+        return read_folder(path)
+    raw = _bounded(path)
+    return undebbed(path, raw) if raw.startswith(_deb.MAGIC) else unzipped(path, raw)
 
 
 def zip_bytes(files: Files, when: int) -> bytes:
@@ -93,11 +97,24 @@ def unzipped(path: Path | str, raw: bytes) -> Files:
         raise ArtifactError(f"{path} is not a whole zip archive: {error}.") from None
     when = [_seconds(path, date) for date in dates] or [EARLIEST]
     if len(when) != 1 or zip_bytes(files, when[0]) != raw:
-        raise ArtifactError(
-            f"{path} holds bytes that edgekit does not write: its entries or their headers were "
-            "changed."
-        )
+        raise _other_form(path)
     return files
+
+
+def undebbed(path: Path | str, raw: bytes) -> Files:
+    """Return the files of a Debian package; arguments and errors are those of `unzipped`."""
+    files, when = _deb.parsed(str(path), raw)
+    _check_names(path, list(files))
+    if _deb.deb_bytes(files, when) != raw:
+        raise _other_form(path)
+    return files
+
+
+def _other_form(path: Path | str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} holds bytes that edgekit does not write: its entries or their headers were "
+        "changed."
+    )
 
 
 def read_folder(path: Path) -> Files:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from edgekit.errors import ConversionError
 from edgekit.packages import Files
+from edgekit.worker import run_tool
 
 RELEASE = "8"
 """Of Java: what every Android build takes."""
@@ -19,8 +19,7 @@ def version() -> str | None:
     """Return the version of javac, or None where it is not installed."""
     if shutil.which("javac") is None:
         return None
-    done = subprocess.run(["javac", "-version"], capture_output=True, text=True, check=False)  # noqa: S607
-    found = re.search(r"\d[\w.+-]*", done.stdout + done.stderr)
+    found = re.search(r"\d[\w.+-]*", run_tool(["javac", "-version"], Path.cwd()).output)
     return found[0] if found else None
 
 
@@ -51,10 +50,10 @@ def compiled(sources: Files, stubs: Files) -> Files:
         ]
         command += ["-proc:none", "-implicit:none", "-sourcepath", "stubs", "-d", "classes"]
         command += [f"sources/{name}" for name in sorted(sources)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode != 0:
+        done = run_tool(command, Path(folder))
+        if done.code != 0:
             raise ConversionError(
-                f"javac refuses the wrapper: {done.stderr.strip().splitlines()[0]}",
+                f"javac refuses the wrapper: {(done.output.strip() or '?').splitlines()[0]}",
                 "This is a defect of edgekit; please report it with the model's signature.",
             )
         classes = Path(folder, "classes")

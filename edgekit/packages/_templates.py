@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from xml.sax import saxutils
 
 from edgekit.formats import missing
 
+_PLAIN_IN_C = frozenset(string.ascii_letters + string.digits + " _.,:;()[]{}<>=+*/!@$^&~|'-")
 FOLDER = Path(__file__).parent / "templates"
 
 
@@ -32,6 +34,7 @@ def _environment() -> Any:
     environment.filters["python"] = python_literal
     environment.filters["java"] = java
     environment.filters["quoted"] = quoted
+    environment.filters["c_string"] = c_string
     environment.filters["xml"] = saxutils.escape
     environment.filters["sentence"] = sentence
     return environment
@@ -46,6 +49,12 @@ def render(name: str, values: Mapping[str, Any]) -> bytes:
 def quoted(text: str) -> str:
     """Return a string literal that C's descendants, Python and Swift read alike."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def c_string(text: str) -> str:
+    """Return text as a C string of UTF-8; what C might read otherwise is spelled in octal."""
+    letters = (chr(byte) if chr(byte) in _PLAIN_IN_C else f"\\{byte:03o}" for byte in text.encode())
+    return f'"{"".join(letters)}"'
 
 
 def sentence(text: str) -> str:

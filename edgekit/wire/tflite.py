@@ -6,6 +6,7 @@ the author's metadata, tflite-support's metadata_schema.fbs.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,11 @@ _TYPE_NAMES = (
     "resource variant uint32 uint16 int4 bfloat16 int2 uint4 float8e4m3fn float8e5m2"
 )
 _TYPES = _TYPE_NAMES.split()
+_WIDTHS = {
+    **dict.fromkeys(("float32", "int32", "uint32"), 4),
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+}
 _BORDER_TYPES = {dtype.value for dtype in DType}
 _CUSTOM = 32
 _AUTHORED = {0: "name", 1: "description", 2: "version", 4: "author", 5: "license"}
@@ -115,6 +121,32 @@ def typed_operators(path: Path) -> list[tuple[str, str]]:
     data = map_file(path)
     with reading(path, "TFLite"):
         return list(_Reader(data).typed_ops())
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A tensor that exists while the main subgraph runs.
+
+    Attributes:
+        size_bytes: Its size for the shape in the file.
+        first: Place of the operator that computes it; -1 for an input of the graph.
+        last: Place of the last operator that reads it; for an output, of the last of all.
+    """
+
+    size_bytes: int
+    first: int
+    last: int
+
+
+def activations(path: Path) -> list[Activation]:
+    """Return the tensors that an interpreter has to keep while the main subgraph runs.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or no TFLite model.
+    """
+    data = map_file(path)
+    with reading(path, "TFLite"):
+        return list(_Reader(data).activations())
 
 
 class _Reader:
@@ -212,6 +244,21 @@ class _Reader:
                 first = node.vector(2, "<i4").tolist()[:1]
                 element = _type_of(self.tensor(place, first[0])) if first else ""
                 yield _at(codes, node.number(0, "I"), "operator code"), element
+
+    def activations(self) -> Iterator[Activation]:
+        graph = self.subgraphs[0]
+        nodes = list(graph.tables(3))
+        first = dict.fromkeys(graph.vector(1, "<i4").tolist(), -1)
+        last = dict(first)
+        for place, node in enumerate(nodes):
+            last |= dict.fromkeys(node.vector(1, "<i4").tolist(), place)
+            first |= dict.fromkeys(node.vector(2, "<i4").tolist(), place)
+        last |= dict.fromkeys(graph.vector(2, "<i4").tolist(), len(nodes))
+        for index in sorted(first):
+            tensor = self.tensor(0, index)
+            elements = math.prod(max(size, 1) for size in tensor.vector(0, "<i4").tolist())
+            size = elements * _WIDTHS.get(_type_of(tensor), 1)
+            yield Activation(size, first[index], last.get(index, first[index]))
 
     def parameter_bytes(self) -> dict[str, int]:
         """Add up the stored constants, a shared one once, by the type of its first tensor."""
