@@ -197,3 +197,12 @@ def test_sidecars_and_reports_are_json(faulty, program, tmp_path):
     assert data["sha256"] == result.artifact.sha256
     assert data["verification"]["status"] == "passed"
     json.dumps(result.to_json())
+
+
+def test_tools_answer_with_code_and_words(tmp_path):
+    said = worker.run_tool(["sh", "-c", "pwd; echo wrong >&2; exit 3"], tmp_path)
+    assert (said.code, said.output) == (3, f"{tmp_path}\nwrong\n")
+    with pytest.raises(ConversionError, match=r"sleep did not finish within 0\.2 s"):
+        worker.run_tool(["sleep", "9"], tmp_path, timeout=0.2)
+    with pytest.raises(ConversionError, match="no-such-tool cannot be started"):
+        worker.run_tool(["no-such-tool"], tmp_path)
