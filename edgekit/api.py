@@ -72,6 +72,7 @@ def convert(
     metadata: Mapping[str, Any] | None = None,
     timeout: float = TIMEOUT,
     use_cache: bool = True,
+    bisect: bool = False,
 ) -> ConvertReport:
     """Convert a model, verify each artifact, deliver those that do not fail.
 
@@ -106,6 +107,7 @@ def convert(
         metadata=metadata,
         timeout=timeout,
         use_cache=use_cache,
+        bisect=bisect,
     )
 
 

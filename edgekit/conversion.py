@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import cache, delivery, lowering, registry, worker
+from edgekit import bisection, cache, delivery, lowering, registry, worker
 from edgekit.artifact import Artifact
+from edgekit.bisection import Reproducer
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.plan import SCHEMA_VERSION, Plan, artifact_key, calibration_name, plan, source_key
 from edgekit.quantize import calibration
@@ -44,6 +45,7 @@ class FormatResult:
         peak_rss_bytes: Highest resident memory of its worker; 0 when it came from the cache.
         cached: Whether it came from the cache.
         rejected: Where an artifact that failed verification was put.
+        reproducer: The smallest part that fails, where it was looked for and found.
     """
 
     format: str
@@ -55,6 +57,7 @@ class FormatResult:
     peak_rss_bytes: int = 0
     cached: bool = False
     rejected: Path | None = None
+    reproducer: Reproducer | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -70,6 +73,7 @@ class FormatResult:
             "seconds": round(self.seconds, 3),
             "peak_rss_bytes": self.peak_rss_bytes,
             "cached": self.cached,
+            "reproducer": self.reproducer.to_json() if self.reproducer else None,
         }
 
 
@@ -204,6 +208,20 @@ def _build_all(shop: Workshop, program: Description, todo: list[str]) -> dict[st
 
 
 def _build(shop: Workshop, program: Description, name: str) -> FormatResult:
+    result = _attempt(shop, program, name)
+    if result.status != FAILED or not shop.plan.bisect:
+        return result
+    stem = shop.plan.name or program["metadata"]["name"]
+    found = bisection.find(shop, name, stem) if _may_be_cut(result) else None
+    return replace(result, reproducer=found)
+
+
+def _may_be_cut(result: FormatResult) -> bool:
+    """Whether the converter or the artifact failed, and not something around them."""
+    return result.error is None or isinstance(result.error, ConversionError)
+
+
+def _attempt(shop: Workshop, program: Description, name: str) -> FormatResult:
     plan, started = shop.plan, time.monotonic()
     shop.progress(name, "starting")
     draft = shop.drafts / _file_name(plan, program, name)

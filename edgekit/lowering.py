@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import passes, registry, worker
+from edgekit import cutting, passes, registry, reproducers, worker
 from edgekit import program as programs
 from edgekit.artifact import measured
 from edgekit.dependencies import recorded
@@ -19,6 +19,7 @@ from edgekit.exporting import export
 from edgekit.inputs import InputSpec, read_samples
 from edgekit.layers import layers_of
 from edgekit.loading import load_source
+from edgekit.passes.legalization import describe
 from edgekit.program import Program
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.calibration import read as read_calibration
@@ -162,3 +163,43 @@ def build(
         "verification": verdict.to_json(),
         **measured(Path(draft)),
     }
+
+
+# -- Parts of a program, for `edgekit.bisection` ---------------------------------------------------
+
+
+def count_steps(folder: str) -> int:
+    """Return how many operators a saved program can be cut between."""
+    return len(cutting.steps(programs.load(Path(folder)).exported))
+
+
+def build_part(
+    folder: str,
+    format_name: str,
+    recipe: dict[str, Any],
+    options: dict[str, Any],
+    steps: list[int],
+    part: str,
+    draft: str,
+) -> dict[str, Any]:
+    """Build some steps of a saved program as `build` does the whole; return the verdict."""
+    cutting.cut(programs.load(Path(folder)), steps).save(Path(part))
+    verdict: dict[str, Any] = build(part, format_name, recipe, options, draft)["verification"]
+    return verdict
+
+
+def keep_part(
+    folder: str,
+    format_name: str,
+    recipe: dict[str, Any],
+    steps: list[int],
+    destination: str,
+) -> list[str]:
+    """Write some steps of a saved program as a folder that runs without edgekit; describe them."""
+    whole = programs.load(Path(folder))
+    every = cutting.steps(whole.exported)
+    told = [describe(every[index]) for index in steps]
+    reproducers.write(
+        cutting.cut(whole, steps), format_name, Recipe.from_json(recipe), Path(destination)
+    )
+    return told

@@ -41,6 +41,7 @@ class Plan:
     timeout: float = TIMEOUT
     isolate: bool = True
     use_cache: bool = True
+    bisect: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, for ``--dry-run``."""
@@ -81,6 +82,7 @@ def plan(
     metadata: Mapping[str, Any] | None = None,
     timeout: float = TIMEOUT,
     use_cache: bool = True,
+    bisect: bool = False,
 ) -> Plan:
     """Resolve and check the arguments of a conversion without running anything.
 
@@ -106,6 +108,8 @@ def plan(
         metadata: Fields of `edgekit.source.Metadata` that overrule the source's.
         timeout: Seconds that each process may take.
         use_cache: Whether finished conversions are taken from, and put into, the cache.
+        bisect: Whether to look for the smallest part of the model on which a format fails, where
+            one does, and to keep it beside the artifacts.
 
     Raises:
         UsageError: a name is unknown, or the arguments contradict each other.
@@ -146,6 +150,7 @@ def plan(
         timeout,
         isolate,
         use_cache,
+        bisect,
     )
 
 

@@ -81,14 +81,17 @@ def call(shop: Workshop, who: str, function: str, request: dict[str, Any]) -> wo
     crew = shop.workers
     if who not in crew:
         crew[who] = _start(shop, who)
-    outcome = worker.call(
-        crew[who],
-        name,
-        request,
-        timeout=shop.plan.timeout,
-        on_stage=lambda stage: shop.progress(who, stage),
-    )
-    worker.discard(crew[who])  # only what failed leaves a log
+    try:
+        outcome = worker.call(
+            crew[who],
+            name,
+            request,
+            timeout=shop.plan.timeout,
+            on_stage=lambda stage: shop.progress(who, stage),
+        )
+        worker.discard(crew[who])  # only what failed leaves a log
+    finally:
+        del crew[who]  # a worker takes one request
     return outcome
 
 

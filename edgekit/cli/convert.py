@@ -70,6 +70,9 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
 )
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
 @click.option("--require-verified", is_flag=True, help="Fail when an artifact could not be run.")
+@click.option(
+    "--bisect", is_flag=True, help="Find the smallest part on which a format fails, and keep it."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @shared.json_option
 @shared.talk_options
@@ -101,6 +104,7 @@ def command(formats: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) 
         metadata=_metadata(given),
         timeout=given["timeout"],
         use_cache=not given["no_cache"],
+        bisect=given["bisect"],
     )
     if given["dry_run"]:
         shared.print_json(resolved.to_json())

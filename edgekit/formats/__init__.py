@@ -16,6 +16,13 @@ A format module holds::
 `lower` runs in a worker of its own.  It writes the file `destination` (or files whose names begin
 with that name) and returns the signature that the file has: the program's names and order, with the
 format's element types.
+
+A format may offer more::
+
+    def accepts(operator) -> bool    # whether its converter takes an ATen overload
+    REPRODUCE: str                   # of a script without edgekit: from `program` and `inputs` (by
+                                     # name) to `outputs` (by name) in the vendor's own packages;
+                                     # $precision stands for FLOAT32 or FLOAT16
 """
 
 from __future__ import annotations

@@ -47,6 +47,17 @@ _MAPPED = {
 }
 # coremltools imports each of these when it is installed, to convert from it: seconds for nothing.
 _UNWANTED = ("tensorflow", "sklearn", "xgboost", "libsvm", "transformers", "lightgbm")
+REPRODUCE = """\
+import coremltools as ct
+
+model = ct.convert(
+    program.run_decompositions({}),
+    outputs=[ct.TensorType(name) for name in expected],
+    compute_precision=ct.precision.$precision,
+)
+model.save("model.mlpackage")
+outputs = model.predict(inputs)  # on macOS
+"""
 
 
 def unavailable() -> UnavailableError | None:

@@ -31,6 +31,16 @@ SUFFIXES = (".onnx",)
 COST = 1
 MAX_BYTES = None  # above 2 GB the weights stand in a second file
 OPTIONS = (Option("opset", "ONNX operator set version.", DEFAULT_OPSET, tuple(range(18, 24))),)
+REPRODUCE = """\
+import onnxruntime
+
+names = list(expected)
+torch.onnx.export(
+    program, (), "model.onnx", dynamo=True, input_names=list(inputs), output_names=names
+)
+session = onnxruntime.InferenceSession("model.onnx")
+outputs = dict(zip(names, session.run(names, inputs)))
+"""
 
 
 def unavailable() -> UnavailableError | None:

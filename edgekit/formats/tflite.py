@@ -44,6 +44,16 @@ _NARROW = {
     DType.FLOAT64: DType.FLOAT32,
     DType.BFLOAT16: DType.FLOAT32,
 }
+REPRODUCE = """\
+import litert_torch
+from ai_edge_litert.interpreter import Interpreter
+
+tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+litert_torch.convert(program.module(), sample_kwargs=tensors).export("model.tflite")
+run = Interpreter("model.tflite").get_signature_runner()
+narrow = {"int64": "int32", "float64": "float32"}
+outputs = run(**{n: a.astype(narrow.get(a.dtype.name, a.dtype)) for n, a in inputs.items()})
+"""
 
 
 def unavailable() -> UnavailableError | None:

@@ -71,6 +71,11 @@ def _explanation(result: FormatResult) -> list[str]:
         lines.append(f"  The artifact was put aside as {result.rejected}.")
     elif verdict is not None and verdict.status == NOT_RUN:
         lines.append(f"{result.format}: converted, not verified: {verdict.reason}")
+    if result.reproducer is not None:
+        part = result.reproducer
+        lines.append(f"{result.format}: the smallest part that fails: {part.reason}")
+        lines += [f"  {each}" for each in part.operators]
+        lines.append(f"  It is kept in {part.path}, with a script for the converter's own tracker.")
     if verdict is not None:
         said = filter(None, (both_figures(verdict), *quantization(verdict), verdict.note))
         lines += [f"{result.format}: {each}" for each in said]
