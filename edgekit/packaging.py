@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from edgekit.errors import ArtifactError, UnknownNameError, UsageError, VerdictE
 from edgekit.hashing import sha256_of, size_of
 from edgekit.inspection import inspect
 from edgekit.packages import Bundle, Card, Cargo, Files, _archive, _manifest, _selfcheck, _signature
+from edgekit.packages._records import read_records
+from edgekit.packages._variants import plan
 from edgekit.processing import declared
 from edgekit.processing.binding import bind
 from edgekit.verification import PASSED
@@ -34,7 +36,7 @@ class Package:
     Attributes:
         path: Its file or folder.
         flavour: Name of its flavour.
-        artifact: The artifact in it.
+        artifacts: The artifacts in it: one, or the variants.
         sha256: Identity of the file, or of the folder's contents.
         size_bytes: Size of it.
         notes: What its reader must know.
@@ -42,14 +44,15 @@ class Package:
 
     path: Path
     flavour: str
-    artifact: Path
+    artifacts: tuple[Path, ...]
     sha256: str
     size_bytes: int
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return {**vars(self), "path": str(self.path), "artifact": str(self.artifact)}
+        paths = list(map(str, self.artifacts))
+        return {**vars(self), "path": str(self.path), "artifacts": paths}
 
 
 def package(
@@ -65,6 +68,9 @@ def package(
     allow_unverified: bool = False,
     max_bytes: int | None = None,
     key: str | Path | None = None,
+    variants: bool = False,
+    socs: Mapping[str, Sequence[str]] | None = None,
+    benchmarks: Iterable[str | Path] = (),
 ) -> list[Package]:
     """Make packages for apps of artifacts that edgekit converted.
 
@@ -81,6 +87,11 @@ def package(
             manifest says so.
         max_bytes: Largest size of a package; None for any.
         key: Private Ed25519 key in PEM to sign the packages with; None not to sign.
+        variants: Whether a flavour puts all its artifacts into one package, which chooses among
+            them; else each has a package of its own.
+        socs: Systems on a chip by the variant that is chosen on them.
+        benchmarks: Files with records of `edgekit benchmark --json`; those of the artifacts go into
+            the manifest.
 
     Raises:
         ArtifactError: a file is not the one that its sidecar describes.
@@ -90,7 +101,8 @@ def package(
     if key is not None:
         _signature.load_private(Path(key))  # before anything is made
     opened = [open_artifact(Path(path)) for path in artifacts]
-    cargoes = {}
+    measured = read_records(benchmarks, {artifact.sha256 for artifact in opened})
+    cargoes = []
     for artifact in opened:
         given = declared.load(Path(processing)) if processing else declared.find(artifact.origin)
         unverified = _gate(artifact, allow=allow_unverified)
@@ -105,17 +117,15 @@ def package(
         _check_card(card)
         bound = bind(given, artifact.signature, facts.get("labels", "").split("\n"))
         recorded = _selfcheck.record(artifact, bound)
-        cargoes[artifact.path] = Cargo(
-            artifact, _content(artifact.path), bound, recorded, card, unverified
+        records = tuple(each for each in measured if each["sha256"] == artifact.sha256)
+        cargoes.append(
+            Cargo(artifact, _content(artifact.path), bound, recorded, card, unverified, records)
         )
-    plan = _plan(opened, tuple(flavours))
-    bundles = [
-        (flavour, artifact, _build(flavour, cargoes[artifact.path], suffix))
-        for flavour, artifact, suffix in plan
-    ]
+    planned = plan(cargoes, tuple(flavours), dict(socs or {}), together=variants)
+    bundles = [(flavour, chosen, _build(flavour, chosen)) for flavour, chosen in planned]
     made = [
-        _write(bundle, flavour, artifact.path, Path(output_dir), max_bytes)
-        for flavour, artifact, bundle in bundles
+        _write(bundle, flavour, chosen, Path(output_dir), max_bytes)
+        for flavour, chosen, bundle in bundles
     ]
     for each in made:
         _signature.signature_of(each.path).unlink(missing_ok=True)
@@ -160,7 +170,7 @@ def check(path: str | Path, key: str | Path | None = None) -> Checked:
         raise ArtifactError(f"{path}: {error.message}", error.hint) from None
     found = flavour.check(files, manifest)
     _manifest.check_files(manifest, files, found.unlisted | {where})
-    _manifest.check_model(manifest, found.carrier)
+    _manifest.check_models(manifest, found.carrier)
     return Checked(manifest, _signature.check(path, Path(key) if key is not None else None))
 
 
@@ -209,30 +219,8 @@ def _name(path: Path) -> str:
 # -- Building and writing --------------------------------------------------------------------------
 
 
-def _plan(artifacts: Sequence[Artifact], chosen: Sequence[str]) -> list[tuple[str, Artifact, str]]:
-    """Return flavour, artifact, and how the package's name ends where a flavour has several."""
-    known = registry.names("packages")
-    wanted = [registry.match(each, known, "package flavour") for each in chosen] or list(known)
-    plan = []
-    for flavour in wanted:
-        takes = registry.load("packages", flavour).FORMATS
-        fitting = [artifact for artifact in artifacts if artifact.format in takes]
-        if chosen and not fitting:
-            raise UsageError(
-                f"The flavour {flavour!r} packages {', '.join(takes)}, and no such artifact is "
-                "given.",
-                f"Convert the model --to {takes[0]} first.",
-            )
-        kinds = [artifact.format for artifact in fitting]
-        if len(set(kinds)) != len(kinds):
-            raise UsageError(f"Two artifacts of one format are given for {flavour!r}.")
-        plan += [(flavour, a, f"_{a.format}" if len(kinds) > 1 else "") for a in fitting]
-    return plan
-
-
-def _build(flavour: str, cargo: Cargo, suffix: str) -> Bundle:
-    card = replace(cargo.card, name=cargo.card.name + suffix)
-    bundle: Bundle = registry.load("packages", flavour).build(replace(cargo, card=card))
+def _build(flavour: str, cargoes: Sequence[Cargo]) -> Bundle:
+    bundle: Bundle = registry.load("packages", flavour).build(cargoes)
     return bundle
 
 
@@ -243,7 +231,7 @@ def _content(path: Path) -> Files:
 
 
 def _write(
-    bundle: Bundle, flavour: str, artifact: Path, folder: Path, max_bytes: int | None
+    bundle: Bundle, flavour: str, cargoes: Sequence[Cargo], folder: Path, max_bytes: int | None
 ) -> Package:
     """Put a bundle in its place, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -258,4 +246,5 @@ def _write(
             )
         move(made, folder / bundle.name)
     place = folder / bundle.name
-    return Package(place, flavour, artifact, sha256_of(place), size, bundle.notes)
+    paths = tuple(cargo.artifact.path for cargo in cargoes)
+    return Package(place, flavour, paths, sha256_of(place), size, bundle.notes)

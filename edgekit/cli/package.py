@@ -20,6 +20,19 @@ def _bytes(_context: click.Context, _option: click.Parameter, value: str | None)
     return None if value is None else int(float(found[1]) * _UNITS[found[2]])
 
 
+def _socs(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Read variants with their chips: ``int8=SM8650,SM8750``."""
+    found = {}
+    for value in values:
+        name, equals, chips = value.partition("=")
+        if not (name and equals and chips):
+            raise click.BadParameter(f"{value!r} is no variant with its chips: int8=SM8650.")
+        found[name] = chips.split(",")
+    return found
+
+
 @click.command("package", short_help="Make dependencies for apps of verified artifacts.")
 @click.argument("paths", nargs=-1, required=True, metavar="ARTIFACT...")
 @click.option(
@@ -32,6 +45,22 @@ def _bytes(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option("--license", "license_", help="Licence of the model (default: the artifact's).")
 @click.option("--processing", metavar="FILE", help="TOML file with [preprocess] and [postprocess].")
 @click.option("--allow-unverified", is_flag=True, help="Package what did not pass; record it.")
+@click.option("--variants", is_flag=True, help="Artifacts of a flavour into one package.")
+@click.option(
+    "--soc",
+    "socs",
+    multiple=True,
+    callback=_socs,
+    metavar="VARIANT=NAMES",
+    help="Choose a variant on these systems on a chip.",
+)
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    metavar="FILE",
+    help="Records of edgekit benchmark --json for the manifest.",
+)
 @click.option("--max-size", callback=_bytes, metavar="SIZE", help="Fail above this, e.g. 5MB.")
 @click.option("--sign", metavar="KEY", help="Sign with a private Ed25519 key in PEM.")
 @click.option(
@@ -72,6 +101,9 @@ def command(
         allow_unverified=given["allow_unverified"],
         max_bytes=given["max_size"],
         key=given["sign"],
+        variants=given["variants"],
+        socs=given["socs"],
+        benchmarks=given["benchmarks"],
     )
     if as_json:
         listing = [each.to_json() for each in made]

@@ -4,7 +4,8 @@ A flavour's module holds::
 
     FORMATS: tuple[str, ...]            # of the artifacts that it packages
     SUMMARY: str                        # what it makes, for the report
-    def build(cargo: Cargo) -> Bundle   # the files, as bytes; nothing is written here
+    VARIANTS: bool                      # whether a package may hold several variants of a model
+    def build(cargoes) -> Bundle        # the files, as bytes; nothing is written here
     def check(files, manifest) -> Checked   # what it alone promises; raises ArtifactError
 
 `edgekit.packaging` does what is the same for all: it asks the gate, fits the processing, records
@@ -14,7 +15,7 @@ containers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,7 +58,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Cargo:
-    """All that goes into one bundle.
+    """One variant of a model, with all that goes into a bundle for it.
 
     Attributes:
         artifact: The model, as its gate let it pass.
@@ -66,6 +67,9 @@ class Cargo:
         selfcheck: Arguments and what came of them.
         card: What to say of it.
         unverified: Why it was not verified, where that was allowed; else empty.
+        benchmarks: Records of benchmarks of this artifact.
+        variant: Its name among the variants of a package; empty where it is the only one.
+        socs: Systems on a chip that it is meant for, by the names that they give themselves.
     """
 
     artifact: Artifact
@@ -74,6 +78,14 @@ class Cargo:
     selfcheck: SelfCheck
     card: Card
     unverified: str = ""
+    benchmarks: tuple[Mapping[str, Any], ...] = ()
+    variant: str = ""
+    socs: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Where its own files lie in a package: nowhere special if it is the only one."""
+        return f"{self.variant}/" if self.variant else ""
 
 
 @dataclass(frozen=True)
@@ -111,9 +123,10 @@ class Flavour(Protocol):
 
     FORMATS: tuple[str, ...]
     SUMMARY: str
+    VARIANTS: bool
 
-    def build(self, cargo: Cargo) -> Bundle:
-        """Return the package of one artifact."""
+    def build(self, cargoes: Sequence[Cargo]) -> Bundle:
+        """Return the package of one artifact, or of several variants of one model."""
         ...
 
     def check(self, files: Files, manifest: Mapping[str, Any]) -> Checked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import edgekit
@@ -17,15 +18,18 @@ from edgekit.tensors import TensorSpec
 NAME = "edgekit-bom.cdx.json"
 
 
-def describe(cargo: Cargo) -> bytes:
+def describe(cargoes: Sequence[Cargo]) -> bytes:
     """Return the bill of a package."""
-    artifact, card = cargo.artifact, cargo.card
-    reference = f"model:{artifact.sha256}"
-    tools = {"edgekit": edgekit.__version__, **artifact.toolchain}
+    card = cargoes[0].card
+    references = [f"model:{cargo.artifact.sha256}" for cargo in cargoes]
+    tools = {"edgekit": edgekit.__version__}
+    for cargo in cargoes:
+        tools |= cargo.artifact.toolchain
+    identity = ":".join([*references, card.version])
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, f'{reference}:{card.version}')}",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, identity)}",
         "version": 1,
         "metadata": {
             "tools": {"components": [_tool(name, tools[name]) for name in sorted(tools)]},
@@ -36,10 +40,10 @@ def describe(cargo: Cargo) -> bytes:
                 "version": card.version,
             },
         },
-        "components": [_model(cargo, reference)],
+        "components": list(map(_model, cargoes, references)),
         "dependencies": [
-            {"ref": f"package:{card.name}", "dependsOn": [reference]},
-            {"ref": reference, "dependsOn": []},
+            {"ref": f"package:{card.name}", "dependsOn": references},
+            *({"ref": reference, "dependsOn": []} for reference in references),
         ],
     }
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.packages import Cargo
@@ -53,34 +53,62 @@ _DOUBLES = frozenset(
 )  # fmt: skip
 
 
-def wrapper_values(cargo: Cargo, engine: str) -> dict[str, Any]:
-    """Return all that the template of the wrapper names, but its package."""
+def wrapper_values(cargoes: Sequence[Cargo], engines: Mapping[str, str]) -> dict[str, Any]:
+    """Return all that the template of the wrapper names, but its package.
+
+    Args:
+        cargoes: The variants.
+        engines: The class that runs each format.
+    """
+    variants = [_variant(cargo, engines[cargo.artifact.format]) for cargo in cargoes]
     return {
-        "card": cargo.card,
+        "card": cargoes[0].card,
+        "variants": variants,
+        "before": variants[0]["before"],
+        "after": variants[0]["after"],
+        "pictures": any(step.kind == "image" for step in cargoes[0].bound.before),
+    }
+
+
+def _variant(cargo: Cargo, engine: str) -> dict[str, Any]:
+    return {
+        "constant": cargo.variant.upper(),
+        "suffix": "".join(part.capitalize() for part in cargo.variant.split("_")),
+        "socs": cargo.socs,
         "engine": engine,
+        "folder": cargo.folder,
         "model": cargo.artifact.path.name,
         "before": [_argument(step) for step in cargo.bound.before],
         "after": [_result(step) for step in cargo.bound.after],
-        "pictures": any(step.kind == "image" for step in cargo.bound.before),
         "samples": [_sample(entry) for entry in cargo.selfcheck.table],
         "outputs": cargo.bound.signature.outputs,
     }
 
 
-_KEYWORDS = frozenset(
+JAVA_NAMES = frozenset(
     """
     abstract assert boolean break byte case catch char class const continue default do double else
     enum extends final finally float for goto if implements import instanceof int interface long
     native new package private protected public return short static strictfp super switch
     synchronized this throw throws transient try void volatile while true false null
-    assets engine check feeds outputs prediction
+    assets engine check feeds outputs prediction variant
     """.split()  # noqa: SIM905
 )
 
 
+def argument_doc(step: Step) -> str:
+    """Return what an argument of the app's call is."""
+    return _ARGUMENTS[step.kind][1].format(**step.options)
+
+
+def result_doc(step: Step) -> str:
+    """Return what a result is."""
+    return _RESULTS[step.kind][1].format(**step.options)
+
+
 def _argument(step: Step) -> dict[str, Any]:
-    kind, doc = _ARGUMENTS[step.kind]
-    field = camel(step.name, _KEYWORDS)
+    kind, _ = _ARGUMENTS[step.kind]
+    field = camel(step.name, JAVA_NAMES)
     form, keys = _CALLS[step.kind]
     given = {
         key: java(step.options[key], exact=key in _DOUBLES) for key in keys if key != "vocabulary"
@@ -93,17 +121,17 @@ def _argument(step: Step) -> dict[str, Any]:
     )
     return {
         "name": step.name, "kind": step.kind, "field": field, "type": kind,
-        "parameter": f"{kind} {field}", "doc": doc.format(**step.options),
+        "parameter": f"{kind} {field}", "doc": argument_doc(step),
         "file": word_file(step), "call": call,
     }  # fmt: skip
 
 
 def _result(step: Step) -> dict[str, Any]:
-    kind, doc = _RESULTS[step.kind]
-    field = camel(step.name, _KEYWORDS)
+    kind, _ = _RESULTS[step.kind]
+    field = camel(step.name, JAVA_NAMES)
     return {
         "name": step.name, "kind": step.kind, "field": field, "type": kind,
-        "parameter": f"{kind} {field}", "doc": doc.format(**step.options),
+        "parameter": f"{kind} {field}", "doc": result_doc(step),
         "labels": step.options.get("labels"),
         "call": _RESULT_CALLS[step.kind](step.options, step.name),
     }  # fmt: skip
@@ -153,7 +181,7 @@ def _sample(entry: Mapping[str, Any]) -> dict[str, Any]:
         "arguments": [_recorded(each) for each in entry["arguments"]],
         "inputs": [_probe(each) for each in entry["inputs"]],
         "outputs": [_probe(each) for each in entry["outputs"]],
-        "best": [(camel(name, _KEYWORDS), index) for name, index in entry["best"].items()],
+        "best": [(camel(name, JAVA_NAMES), index) for name, index in entry["best"].items()],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from edgekit.errors import ConversionError
@@ -15,6 +16,7 @@ RELEASE = "8"
 """Of Java: what every Android build takes."""
 
 
+@cache
 def version() -> str | None:
     """Return the version of javac, or None where it is not installed."""
     if shutil.which("javac") is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,14 +26,14 @@ _SCHEMA: Mapping[str, type | tuple[type, ...]] = {
     "flavour": str,
     "edgekit": str,
     "card": dict,
-    "model": dict,
-    "processing": dict,
-    "selfcheck": list,
+    "variants": list,
     "toolchain": dict,
-    "unverified": str,
     "files": dict,
     "seal": str,
 }
+_VARIANT_KEYS = frozenset(
+    ("name", "socs", "model", "processing", "selfcheck", "unverified", "benchmarks")
+)
 _MODEL_KEYS = frozenset(
     (
         "path",
@@ -52,28 +52,41 @@ _MODEL_KEYS = frozenset(
 
 
 def describe(
-    cargo: Cargo, flavour: str, path: str, toolchain: Mapping[str, str] | None = None
+    cargoes: Sequence[Cargo],
+    flavour: str,
+    folder: str,
+    toolchain: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return a manifest that lacks its files.
 
     Args:
-        cargo: What the package carries.
+        cargoes: What the package carries: one variant of a model, or several.
         flavour: Name of the flavour.
-        path: Where the model lies in the package.
+        folder: Where the variants lie in the package; ends in a slash, or is empty.
         toolchain: Versions of what shaped the package beside edgekit.
     """
-    record = {**cargo.artifact.to_json(), "path": path}
-    record["origin"] = PurePosixPath(record["origin"]).name  # no path of the maker's machine
     return {
         "schema_version": SCHEMA_VERSION,
         "flavour": flavour,
         "edgekit": edgekit.__version__,
-        "card": dict(vars(cargo.card)),
+        "card": dict(vars(cargoes[0].card)),
+        "variants": [_variant(cargo, folder) for cargo in cargoes],
+        "toolchain": dict(toolchain or {}),
+    }
+
+
+def _variant(cargo: Cargo, folder: str) -> dict[str, Any]:
+    path = f"{folder}{cargo.folder}{cargo.artifact.path.name}"
+    record = {**cargo.artifact.to_json(), "path": path}
+    record["origin"] = PurePosixPath(record["origin"]).name  # no path of the maker's machine
+    return {
+        "name": cargo.variant,
+        "socs": list(cargo.socs),
         "model": {key: value for key, value in record.items() if key in _MODEL_KEYS},
         "processing": cargo.bound.to_json(),
         "selfcheck": cargo.selfcheck.table,
-        "toolchain": dict(toolchain or {}),
         "unverified": cargo.unverified,
+        "benchmarks": [dict(record) for record in cargo.benchmarks],
     }
 
 
@@ -122,8 +135,10 @@ def read(content: bytes) -> dict[str, Any]:
         isinstance(each, dict) and set(each) == {"sha256", "size_bytes"} for each in entries
     ):
         raise ArtifactError(f"{NAME}: an entry of 'files' is not complete.")
-    if set(manifest["model"]) != _MODEL_KEYS:
-        raise ArtifactError(f"{NAME}: the record of the model is not complete.")
+    for variant in manifest["variants"] or [{}]:
+        whole = isinstance(variant, dict) and set(variant) == _VARIANT_KEYS
+        if not whole or set(variant["model"]) != _MODEL_KEYS:
+            raise ArtifactError(f"{NAME}: the record of a model is not complete.")
     if _text(manifest) != content:
         raise ArtifactError(f"{NAME} is not in the form that edgekit writes.")
     if _seal({key: value for key, value in manifest.items() if key != "seal"}) != manifest["seal"]:
@@ -152,13 +167,17 @@ def check_files(manifest: Mapping[str, Any], files: Files, besides: AbstractSet[
             raise ArtifactError(f"The file {name} is not the one that was packaged.")
 
 
-def check_model(manifest: Mapping[str, Any], files: Files) -> None:
-    """Check that the model is the one that its record describes.
+def check_models(manifest: Mapping[str, Any], files: Files) -> None:
+    """Check that each model is the one that its record describes.
 
     Raises:
-        ArtifactError: it is missing, or another.
+        ArtifactError: one is missing, or another.
     """
-    path, sha256 = manifest["model"]["path"], manifest["model"]["sha256"]
+    for variant in manifest["variants"]:
+        _check_model(variant["model"]["path"], variant["model"]["sha256"], files)
+
+
+def _check_model(path: str, sha256: str, files: Files) -> None:
     below = {
         name.removeprefix(f"{path}/"): hashlib.sha256(content).hexdigest()
         for name, content in files.items()

@@ -37,7 +37,7 @@ def python_package(cargo: Cargo) -> Files:
         "_selfcheck.py": render("linux/_selfcheck.py", {}),
         "py.typed": b"",
         FILE_NAME: cargo.selfcheck.data,
-        _bom.NAME: _bom.describe(cargo),
+        _bom.NAME: _bom.describe([cargo]),
         **cargo.model,
     }
     files |= {f"_processing/{path}": text for path, text in _reference(cargo.card.name).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.errors import UsageError
@@ -14,14 +14,16 @@ from edgekit.wire import mlprogram
 
 FORMATS = ("coreml",)
 SUMMARY = "Swift package"
+VARIANTS = False
 
 _PRIVACY = "PrivacyInfo.xcprivacy"
 _MACOS = {15: 12, 16: 13, 17: 14, 18: 15}
 """The macOS that knows the same models as an iOS."""
 
 
-def build(cargo: Cargo) -> Bundle:
+def build(cargoes: Sequence[Cargo]) -> Bundle:
     """Return the Swift package of one artifact."""
+    (cargo,) = cargoes
     if cargo.artifact.path.suffix != ".mlpackage":
         raise UsageError(f"{cargo.artifact.path} is no .mlpackage, which Xcode compiles.")
     name = cargo.card.class_name
@@ -45,9 +47,9 @@ def build(cargo: Cargo) -> Bundle:
         if stem != "Package":
             place = name if stem == "Wrapper" else stem
             files[f"Sources/{name}/{place}.swift"] = render(f"apple/{stem}.swift", values)
-    model = f"Sources/{name}/Resources/{cargo.artifact.path.name}"
-    files[_bom.NAME] = _bom.describe(cargo)
-    files[_manifest.NAME] = _manifest.sealed(_manifest.describe(cargo, "apple", model), files)
+    manifest = _manifest.describe(cargoes, "apple", f"Sources/{name}/Resources/")
+    files[_bom.NAME] = _bom.describe(cargoes)
+    files[_manifest.NAME] = _manifest.sealed(manifest, files)
     return Bundle(name, "folder", files)
 
 

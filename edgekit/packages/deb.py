@@ -7,7 +7,7 @@ dependency: Debian has none for TFLite, and for ONNX only since Debian 13.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.errors import ArtifactError
@@ -17,14 +17,16 @@ from edgekit.packages._templates import render
 
 FORMATS = ("onnx", "tflite")
 SUMMARY = "Debian package"
+VARIANTS = False
 
 _RUNTIMES = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 _SUMS = f"{_deb.CONTROL}md5sums"
 _FOLDER = "usr/lib/python3/dist-packages"
 
 
-def build(cargo: Cargo) -> Bundle:
+def build(cargoes: Sequence[Cargo]) -> Bundle:
     """Return the Debian package of one artifact."""
+    (cargo,) = cargoes
     card = cargo.card
     folder = f"{_FOLDER}/{card.name}"
     files = {f"{folder}/{path}": content for path, content in python_package(cargo).items()}
@@ -35,7 +37,7 @@ def build(cargo: Cargo) -> Bundle:
         "kibibytes": sum(-(-len(content) // 1024) for content in files.values()),
     }
     files[f"{_deb.CONTROL}control"] = render("deb/control", values)
-    manifest = _manifest.describe(cargo, "deb", f"{folder}/{cargo.artifact.path.name}")
+    manifest = _manifest.describe(cargoes, "deb", f"{folder}/")
     files[f"{folder}/{_manifest.NAME}"] = _manifest.sealed(manifest, files)
     files[_SUMS] = _sums(files)
     return Bundle(f"{card.dashed}_{card.version}_all.deb", "deb", files)

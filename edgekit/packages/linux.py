@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.errors import ArtifactError
@@ -14,13 +14,15 @@ from edgekit.packages._templates import render
 
 FORMATS = ("onnx", "tflite")
 SUMMARY = "Python wheel"
+VARIANTS = False
 
 _RUNTIMES = {"onnx": "onnxruntime>=1.22", "tflite": "ai-edge-litert>=2.1"}
 _WHEEL = b"Wheel-Version: 1.0\nGenerator: edgekit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
-def build(cargo: Cargo) -> Bundle:
+def build(cargoes: Sequence[Cargo]) -> Bundle:
     """Return the wheel of one artifact."""
+    (cargo,) = cargoes
     name, version = cargo.card.name, cargo.card.version
     folder = f"{name}-{version}.dist-info"
     files = {f"{name}/{path}": content for path, content in python_package(cargo).items()}
@@ -33,7 +35,7 @@ def build(cargo: Cargo) -> Bundle:
         },
     )
     files[f"{folder}/WHEEL"] = _WHEEL
-    manifest = _manifest.describe(cargo, "linux", f"{name}/{cargo.artifact.path.name}")
+    manifest = _manifest.describe(cargoes, "linux", f"{name}/")
     files[f"{name}/{_manifest.NAME}"] = _manifest.sealed(manifest, files)
     files[f"{folder}/RECORD"] = _record(files, f"{folder}/RECORD")
     return Bundle(f"{name}-{version}-py3-none-any.whl", "zip", files)

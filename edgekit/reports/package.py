@@ -20,7 +20,7 @@ def show(made: Sequence[Package], console: Console) -> None:
     for each in made:
         table.add_row(
             each.flavour,
-            escape(each.artifact.name),
+            escape(", ".join(path.name for path in each.artifacts)),
             size(each.size_bytes),
             each.sha256[:12],
             escape(str(each.path)),
@@ -41,13 +41,14 @@ def show_checked(checked: Mapping[str, Checked], console: Console) -> None:
     for title in ("package", "flavour", "model", "recipe", "verification", "signed by"):
         table.add_column(title, overflow="fold")
     for path, each in checked.items():
-        card, unverified = each.manifest["card"], each.manifest["unverified"]
+        card, variants = each.manifest["card"], each.manifest["variants"]
+        reasons = "; ".join(v["unverified"] for v in variants if v["unverified"])
         table.add_row(
             escape(path),
             each.manifest["flavour"],
             escape(f"{card['name']} {card['version']}"),
-            escape(each.manifest["model"]["recipe"]),
-            escape(f"none: {unverified}" if unverified else "passed"),
+            escape(", ".join(variant["model"]["recipe"] for variant in variants)),
+            escape(f"none: {reasons}" if reasons else "passed"),
             each.signed_by or "nobody",
         )
     console.print(table)

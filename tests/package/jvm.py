@@ -35,7 +35,7 @@ public final class Harness {{
             public void close() {{}}
         }};
         Assets assets = name -> Files.newInputStream(Paths.get("assets", name));
-        try ({name} model = new {name}(engine, assets)) {{
+        try ({name} model = new {name}(engine, assets{variant})) {{
             if (arguments[0].equals("check")) {{
                 model.selfCheck();
             }}
@@ -144,7 +144,7 @@ READERS = {"image": "picture()", "log_mel": "floats()", "tokens": "text()", "ten
 class Wrapper:
     """A compiled package in a folder of its own."""
 
-    def __init__(self, repository, bound, folder):
+    def __init__(self, repository, bound, folder, variant=None):
         self.folder, self.bound = folder, bound
         (library,) = repository.rglob("*.aar")
         files = _archive.read(library)
@@ -157,6 +157,7 @@ class Wrapper:
         text = HARNESS.format(
             package=package,
             name=name,
+            variant=f", {name}.Variant.{variant}" if variant else "",
             arguments=", ".join(READERS[step.kind] for step in bound.before),
             inputs=", ".join(f'"{spec.name}"' for spec in bound.signature.inputs),
             results=" ".join(

@@ -3,25 +3,13 @@
 import plistlib
 
 import pytest
-import tree_sitter
 import tree_sitter_swift
 from conftest import NAMES
+from grammar import faults
 
 from edgekit.errors import ArtifactError
 from edgekit.packages import _archive
 from edgekit.packaging import check
-
-
-def faults(source):
-    """Return what Swift's grammar does not take."""
-    parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_swift.language()))
-    waiting, found = [parser.parse(source).root_node], []
-    while waiting:
-        node = waiting.pop()
-        waiting += node.children
-        if node.type == "ERROR" or node.is_missing:
-            found.append((node.start_point.row + 1, source[node.start_byte : node.end_byte][:60]))
-    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,11 +19,11 @@ def test_every_file_is_swift_and_the_package_checks(name, packed):
     sources = list(package.rglob("*.swift"))
     assert len(sources) == 8
     for path in sources:
-        assert faults(path.read_bytes()) == [], path
+        assert faults(tree_sitter_swift, path.read_bytes()) == [], path
 
 
 def test_the_grammar_would_notice():
-    assert faults(b"let x = [1, 2\nfunc { }")
+    assert faults(tree_sitter_swift, b"let x = [1, 2\nfunc { }")
 
 
 def test_layout_is_that_of_a_swift_package(packed):

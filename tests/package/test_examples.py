@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_apple import faults
+import tree_sitter_swift
+from grammar import faults
 
 from edgekit.packages import _archive, android
 
@@ -31,7 +32,7 @@ def test_linux_script_classifies(packed, tmp_path):
 def test_android_module_compiles_against_the_library(packed, tmp_path):
     (library,) = packed("digit_classifier", "tflite", "android").rglob("*.aar")
     (tmp_path / "classes.jar").write_bytes(_archive.read(library)["classes.jar"])
-    _archive.write(tmp_path / "stubs", "folder", android._stubs())
+    _archive.write(tmp_path / "stubs", "folder", android.stubs())
     source = EXAMPLES / "android/src/main/java/app/Digits.java"
     command = ["javac", "-cp", "classes.jar", "-sourcepath", "stubs", "-d", "out", str(source)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -40,7 +41,7 @@ def test_android_module_compiles_against_the_library(packed, tmp_path):
 
 @pytest.mark.parametrize("file", ["Package.swift", "Sources/App/main.swift"])
 def test_apple_consumer_is_swift(file):
-    assert faults((EXAMPLES / "apple" / file).read_bytes()) == []
+    assert faults(tree_sitter_swift, (EXAMPLES / "apple" / file).read_bytes()) == []
 
 
 def test_build_files_name_what_is_packaged(packed):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from conftest import SAMPLES
 
+import edgekit
 from edgekit.artifact import sidecar_of
 from edgekit.cli import main
 from edgekit.errors import ArtifactError, UsageError, VerdictError
@@ -53,7 +54,7 @@ def test_gate_refuses_what_did_not_pass_unless_told_to_record_it(artifact, sidec
         package([artifact], ["linux"], artifact.parent / "dist")
     assert not (artifact.parent / "dist").exists()
     (made,) = package([artifact], ["linux"], artifact.parent / "dist", allow_unverified=True)
-    assert said in check(made.path).manifest["unverified"]
+    assert said in check(made.path).manifest["variants"][0]["unverified"]
 
 
 def test_gate_refuses_another_file_than_the_one_verified(artifact):
@@ -123,8 +124,8 @@ def test_several_formats_become_several_packages(converted, tmp_path):
 def test_manifest_tells_no_path_of_the_maker(artifact, tmp_path):
     (made,) = package([artifact], ["linux"], tmp_path / "d")
     manifest = check(made.path).manifest
-    assert manifest["model"]["origin"] == "digit_classifier.py"
-    assert manifest["model"]["verification"]["status"] == "passed"
+    assert manifest["variants"][0]["model"]["origin"] == "digit_classifier.py"
+    assert manifest["variants"][0]["model"]["verification"]["status"] == "passed"
     assert str(tmp_path) not in json.dumps(manifest)
 
 
@@ -141,3 +142,34 @@ def test_command_makes_and_checks(artifact, tmp_path, capsys):
     assert run(artifact, "--for", "windows") == 2
     assert run(artifact, "--max-size", "big") == 2
     assert run("--check", tmp_path / "none.whl") == 1
+
+
+def test_benchmarks_of_the_artifact_go_into_the_manifest(artifact, tmp_path):
+    record = edgekit.benchmark(artifact, runs=3).to_json()
+    kept = tmp_path / "record.json"
+    kept.write_text(json.dumps([record, record | {"sha256": "0" * 64}]))
+    given = (artifact, "--for", "linux", "-o", tmp_path / "d", "--benchmark", kept)
+    assert run(*given) == 0
+    (wheel,) = (tmp_path / "d").iterdir()
+    (variant,) = check(wheel).manifest["variants"]
+    (found,) = variant["benchmarks"]
+    assert found["samples_s"] == list(record["samples_s"])
+    assert found["path"] == artifact.name
+    kept.write_text(json.dumps(record | {"sha256": "0" * 64}))
+    assert run(*given) == 2
+    kept.write_text("{}")
+    assert run(*given) == 2
+
+
+def test_processing_from_a_toml_beside_the_model(artifact, tmp_path):
+    data = json.loads(sidecar_of(artifact).read_text())
+    sidecar_of(artifact).write_text(json.dumps(data | {"origin": str(tmp_path / "net.pt2")}))
+    (tmp_path / "net.pt2").touch()
+    (tmp_path / "edgekit.toml").write_text(
+        '[preprocess.scan]\nkind = "image"\ninput = "image"\nchannels = "gray"\n'
+        '[postprocess.digit]\nkind = "classes"\noutput = "output"\ntop_k = 1\n'
+    )
+    (made,) = package([artifact], ["linux"], tmp_path / "d")
+    (variant,) = check(made.path).manifest["variants"]
+    assert variant["processing"]["preprocess"]["scan"]["channels"] == "gray"
+    assert variant["processing"]["postprocess"]["digit"]["top_k"] == 1

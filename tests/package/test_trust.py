@@ -111,10 +111,12 @@ def test_bill_of_materials(packed, format_name, flavour):
     uuid.UUID(bill["serialNumber"].removeprefix("urn:uuid:"))
     (model,) = bill["components"]
     assert model["type"] == "machine-learning-model"
-    assert model["hashes"] == [{"alg": "SHA-256", "content": manifest["model"]["sha256"]}]
+    assert model["hashes"] == [
+        {"alg": "SHA-256", "content": manifest["variants"][0]["model"]["sha256"]}
+    ]
     parameters = model["modelCard"]["modelParameters"]
     assert parameters["inputs"] == [{"format": "image: float32[1, 1, 8, 8]"}]
     tools = {each["name"]: each["version"] for each in bill["metadata"]["tools"]["components"]}
-    assert tools.items() >= manifest["model"]["toolchain"].items()
+    assert tools.items() >= manifest["variants"][0]["model"]["toolchain"].items()
     references = {model["bom-ref"], bill["metadata"]["component"]["bom-ref"]}
     assert {each["ref"] for each in bill["dependencies"]} == references
