@@ -75,7 +75,7 @@ WRONG = {
 @pytest.mark.parametrize("fault", WRONG)
 def test_a_wrong_artifact_is_rejected(faulty, program, tmp_path, fault):
     out = tmp_path / "out"
-    result = faulty_convert(program, out, fault)
+    result = faulty_convert(program, out, fault, isolate=False)
     assert result.status == "failed"
     assert result.artifact is None
     assert WRONG[fault] in result.verification.reason
@@ -88,8 +88,8 @@ def test_a_wrong_artifact_is_rejected(faulty, program, tmp_path, fault):
 
 def test_passing_later_removes_what_was_rejected(faulty, program, tmp_path):
     out = tmp_path / "out"
-    faulty_convert(program, out, "swapped")
-    assert faulty_convert(program, out, "none").status == "passed"
+    faulty_convert(program, out, "swapped", isolate=False)
+    assert faulty_convert(program, out, "none", isolate=False).status == "passed"
     assert sorted(p.name for p in out.iterdir()) == ["doubler.faulty", "doubler.faulty.json"]
 
 
@@ -192,7 +192,7 @@ def test_last_words_skip_noise(tmp_path):
 
 
 def test_sidecars_and_reports_are_json(faulty, program, tmp_path):
-    result = faulty_convert(program, tmp_path / "out", "none")
+    result = faulty_convert(program, tmp_path / "out", "none", isolate=False)
     data = json.loads(result.artifact.sidecar.read_text())
     assert data["sha256"] == result.artifact.sha256
     assert data["verification"]["status"] == "passed"

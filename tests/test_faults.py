@@ -92,7 +92,10 @@ def test_the_disk_of_the_cache_is_full_when_the_program_is_saved(big, disk, tmp_
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("format_name", ["onnx", "tflite", "coreml"])
+@pytest.mark.parametrize(
+    "format_name",
+    ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tflite", "coreml"))],
+)
 def test_the_disk_of_the_output_is_full_when_the_format_is_written(
     big, disk, tmp_path, format_name
 ):
