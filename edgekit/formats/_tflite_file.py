@@ -16,6 +16,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.formats._tflite_graph import unpacked
 from edgekit.source import Metadata
 from edgekit.tensors import Signature
 
@@ -25,8 +26,7 @@ _TENSOR_AXIS_LABELS = 2  # AssociatedFileType
 
 def write(content: bytes, signature: Signature, metadata: Metadata, destination: Path) -> None:
     """Write a converted model with its signature in the source's order and its metadata."""
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    take_buffers_in(model, content)
+    model = unpacked(content)
     _order(model, signature)
     model.description = metadata.description or metadata.name
     _add_metadata(model, _model_metadata(metadata, len(signature.outputs)))
@@ -36,14 +36,6 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
         file.write(memoryview(builder.Bytes)[builder.Head() :])
         if metadata.labels:
             file.write(_archive(metadata.labels))
-
-
-def take_buffers_in(model: Any, content: bytes) -> None:
-    """Move buffers that follow the FlatBuffer into it: older runtimes look for them only there."""
-    for buffer in model.buffers:
-        if buffer.data is None and buffer.size:
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
 
 
 def _order(model: Any, signature: Signature) -> None:

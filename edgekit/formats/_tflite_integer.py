@@ -12,15 +12,12 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.formats._tflite_file import take_buffers_in
+from edgekit.formats._tflite_graph import NAMES, code_of, forget_unused, packed, unpacked
 from edgekit.runtimes import Array
 
-_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-_CODES = {k: v for v, k in _NAMES.items()}
 _FLOAT = schema.TensorType.FLOAT32
 _NUMPY: dict[int, Any] = {
     schema.TensorType.FLOAT32: np.float32,
@@ -53,14 +50,11 @@ _WEIGHTED = {
 
 def fold(content: bytes) -> bytes:
     """Return the model with integer kernels wherever its quantize operators allow them."""
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    take_buffers_in(model, content)
+    model = unpacked(content)
     for graph in model.subgraphs:
         _Walk(model, graph).run()
-    _forget_unused(model)
-    builder = flatbuffers.Builder(len(content) + 2**16)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    forget_unused(model)
+    return packed(model)
 
 
 @dataclass
@@ -233,7 +227,7 @@ class _Walk:
         known = self.integer.get(index)
         if known is not None and not any(index in each.outputs for each in self.written):
             op = schema.OperatorT()
-            op.opcodeIndex = self._code("DEQUANTIZE")
+            op.opcodeIndex = code_of(self.model, "DEQUANTIZE")
             op.inputs, op.outputs = [known], [index]
             self.written.append(op)
         return index
@@ -242,14 +236,8 @@ class _Walk:
 
     def _name(self, op: Any) -> str:
         code = self.model.operatorCodes[op.opcodeIndex]
-        name: str = _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        name: str = NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
         return name
-
-    def _code(self, name: str) -> int:
-        for index, code in enumerate(self.model.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == _CODES[name]:
-                return index
-        raise AssertionError(name)
 
     def _tensor(self, index: int | None) -> Any:
         return self.graph.tensors[index]
@@ -316,32 +304,6 @@ def _axis_after_reshape(before: tuple[int, ...], after: tuple[int, ...], axis: i
         if size == before[axis] and int(np.prod(after[:place])) == lead:
             return place
     return None
-
-
-def _forget_unused(model: Any) -> None:
-    """Drop the tensors that no operator uses any more, and empty the buffers that they held."""
-    kept = {entry.buffer for entry in model.metadata or ()}
-    for number, graph in enumerate(model.subgraphs):
-        definitions = [d for d in model.signatureDefs or () if d.subgraphIndex == number]
-        _renumber(graph, definitions)
-        kept.update(tensor.buffer for tensor in graph.tensors)
-    for index, buffer in enumerate(model.buffers):
-        if index not in kept:
-            buffer.data = None
-
-
-def _renumber(graph: Any, definitions: list[Any]) -> None:
-    used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)}
-    used.update(map(int, (*graph.inputs, *graph.outputs)))
-    old = sorted(used - {-1})
-    places = {index: place for place, index in enumerate(old)} | {-1: -1}
-    graph.tensors = [graph.tensors[index] for index in old]
-    for each in (graph, *graph.operators):
-        each.inputs = [places[int(index)] for index in each.inputs]
-        each.outputs = [places[int(index)] for index in each.outputs]
-    for definition in definitions:
-        for each in (*definition.inputs, *definition.outputs):
-            each.tensorIndex = places[each.tensorIndex]
 
 
 def _needed(operators: list[Any], outputs: Any) -> list[Any]:

@@ -56,6 +56,17 @@ outputs = run(**{n: a.astype(narrow.get(a.dtype.name, a.dtype)) for n, a in inpu
 """
 
 
+# Compositions that the converter's own parts are right for.
+_WHOLE = """
+    linear matmul conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    layer_norm group_norm instance_norm batch_norm rms_norm softmax log_softmax
+    scaled_dot_product_attention pad relu6 silu selu prelu max_pool1d max_pool2d max_pool3d
+    avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d upsample_bicubic2d
+    upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
+    upsample_nearest3d std var var_mean std_mean square where type_as
+"""
+
+
 def unavailable() -> UnavailableError | None:
     """Return why TFLite cannot be converted to here."""
     return missing(
@@ -84,7 +95,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     Where the inputs take listed sizes, each has a subgraph with fixed shapes: the largest is
     ``serving_default``, the others are named after their size, and all share the weights.
     """
-    from edgekit.formats import _tflite_file, _tflite_integer
+    from edgekit.formats import _tflite_file, _tflite_integer, _tflite_loops, _tflite_lowerings
     from edgekit.quantize import dialects
 
     signature = mapped(
@@ -92,6 +103,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _NARROW,
         _channels_last if options["layout"] == "nhwc" else None,
     )
+    _tflite_lowerings.register()
     programs = {}
     for name, each in _at_each_size(program).items():
         if program.quantization is not None:
@@ -101,12 +113,9 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
             each = _take_channels_last(each, [s.name for s in signature.inputs if s.layout])
         programs[name] = each
     try:
-        content = _convert(programs, signature)
+        content = _tflite_loops.write_loops(_convert(programs, signature))
     except Exception as error:
-        failure = _varying_failure(signature, error)
-        if failure is None:
-            raise
-        raise failure from error
+        raise _failure(signature, error) from error
     if recipe.weights == "float16":
         content = _store_weights_as_float16(content)
     if program.quantization is not None:
@@ -116,11 +125,19 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
 
 
 def accepts(operator: Any) -> bool:
-    """Whether the converter lowers an ATen overload, or decomposes it into what it lowers."""
+    """Whether the converter lowers an ATen overload, or may be trusted to decompose it.
+
+    What PyTorch composes of other operators is taken apart before the converter does it, so that
+    the parts are legalized too; but not what is in every model and has no parts of interest.
+    """
     from litert_torch import fx_infra
     from litert_torch.backend import lowerings
 
-    return lowerings.lookup(operator) is not None or operator in _decomposed_by(fx_infra)
+    if lowerings.lookup(operator) is not None:
+        return True
+    if operator not in _decomposed_by(fx_infra):
+        return False
+    return operator.overloadpacket.__name__ in _WHOLE.split() or not operator._can_decompose()  # noqa: SLF001
 
 
 @cache
@@ -173,18 +190,23 @@ def _convert(programs: Mapping[str, ExportedProgram], signature: Signature) -> b
     return content
 
 
-def _varying_failure(signature: Signature, error: Exception) -> ConversionError | None:
-    """Return what to say where a dimension may vary: the converter lowers few operators then."""
+def _failure(signature: Signature, error: Exception) -> ConversionError:
+    """Return what to say of the converter's error: it lowers few operators of varying sizes."""
+    if isinstance(error, ConversionError):
+        return error
+    said = first_line(root_cause(error))
     varying = [
         spec
         for spec in signature.inputs
         if any(isinstance(dim, Dim) and not dim.sizes for dim in spec.shape)
     ]
     if not varying:
-        return None
+        return ConversionError(
+            f"The TFLite converter refuses this model: {said}",
+            "Find the part that it refuses with --bisect; other formats may take it.",
+        )
     return ConversionError(
-        f"The TFLite converter cannot convert this model while {varying[0]} may vary: "
-        f"{first_line(root_cause(error))}",
+        f"The TFLite converter cannot convert this model while {varying[0]} may vary: {said}",
         "Give TFLite a fixed size with --input, or several with --buckets; ONNX keeps the "
         "dimension dynamic.",
     )

@@ -145,6 +145,49 @@ def expand(
     return True
 
 
+def spliced(
+    exported: ExportedProgram,
+    node: Node,
+    function: Callable[..., tuple[Any, ...]],
+    pairs: dict[Node, tuple[Node, Node]],
+    joined: Callable[[Any, Any], Any],
+) -> list[Any]:
+    """Write what `function` calls before a node, which stays; return the nodes of its results.
+
+    Args:
+        exported: The program.
+        node: The node whose arguments the function is given.
+        function: What to write.
+        pairs: Arguments that two nodes stand for.
+        joined: What makes one value of two.
+    """
+    from torch.fx import Node as FxNode
+    from torch.utils import _pytree as pytree
+
+    leaves, layout = pytree.tree_flatten((node.args, node.kwargs))
+    nodes: list[Node] = []
+    for leaf in leaves:
+        if isinstance(leaf, FxNode):
+            nodes += pairs.get(leaf, (leaf,))
+
+    def on_values(*values: Any) -> Any:
+        rest = iter(values)
+        filled = [
+            leaf
+            if not isinstance(leaf, FxNode)
+            else joined(next(rest), next(rest))
+            if leaf in pairs
+            else next(rest)
+            for leaf in leaves
+        ]
+        args, kwargs = pytree.tree_unflatten(filled, layout)
+        return function(*args, **kwargs)
+
+    traced = _trace(on_values, [each.meta["val"] for each in nodes], fake_mode(exported), False)
+    assert traced is not None
+    return _splice(exported, node, traced, nodes)
+
+
 # -- Parts -----------------------------------------------------------------------------------------
 
 

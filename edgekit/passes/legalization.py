@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import passes
 from edgekit.blame import traced_line
 from edgekit.errors import UnsupportedOperatorError
-from edgekit.passes import functionalize
+from edgekit.passes import both_branches, complex_as_pairs, functionalize, tensor_indices
 from edgekit.passes.graph import calls, expand, name_of
 from edgekit.passes.rules import Rule, rules_for
 from edgekit.quiet import quiet
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
+# Passes for formats without branches, complex numbers and selection by a computed index.
+_REAL = (both_branches, complex_as_pairs, tensor_indices)
+_BEFORE = dict.fromkeys(("tflite", "coreml"), _REAL)
 Accepts = Callable[[Any], bool]
 _ROUNDS = 20  # a rewrite may call what needs another; none is nested that deep
 
@@ -46,6 +49,9 @@ def legalize(exported: ExportedProgram, format_name: str, accepts: Accepts) -> E
     declined: set[Node] = set()
     changed = 0
     with quiet():
+        for each in _BEFORE.get(format_name, ()):
+            result = each.run(exported)
+            exported, changed = result.exported, changed + result.rewrites
         for _ in range(_ROUNDS):
             todo = [n for n in calls(exported) if n not in declined]
             rewritten = sum(_rewrite(exported, node, rules, accepts, declined) for node in todo)

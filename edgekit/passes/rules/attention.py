@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,11 +39,25 @@ def grouped_queries(
     scale: float | None = None,
     enable_gqa: Any = False,
 ) -> Any:
-    """Repeat every head of the keys and values for each of its queries."""
-    if not enable_gqa:
+    """Let the queries of one head of keys be longer: no head is repeated."""
+    if not enable_gqa or dropout:
         return NotImplemented
-    repeats = q.shape[-3] // k.shape[-3]
-    k, v = (each.repeat_interleave(repeats, -3) for each in (k, v))
-    return functional.scaled_dot_product_attention(
-        q, k, v, mask, dropout, is_causal=bool(is_causal), scale=scale
+    *batch, heads, length, size = q.shape
+    groups, keys = k.shape[-3:-1]
+    times = heads // groups
+    if is_causal:
+        mask = torch.ones(length, keys, dtype=torch.bool).tril()
+    if mask is not None:
+        mask = _for_groups(mask, groups, times)
+    found = functional.scaled_dot_product_attention(
+        q.reshape(*batch, groups, times * length, size), k, v, mask, scale=scale
     )
+    return found.reshape(*batch, heads, length, v.shape[-1])
+
+
+def _for_groups(mask: Tensor, groups: int, times: int) -> Tensor:
+    """Return a mask of heads and queries as one of groups and longer queries."""
+    *lead, length, keys = mask.shape
+    if lead and lead[-1] != 1:
+        return mask.reshape(*lead[:-1], groups, times * length, keys)
+    return torch.cat([mask] * times, -2)

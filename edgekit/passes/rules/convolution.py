@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NO_BATCH = "needs a batch axis"
+_HALF = "no kernels for float16"
 _WORDS = "takes numbers for the padding, not words"
 
 
@@ -48,6 +49,15 @@ def padded_in_words(
     zeros = [0] * len(kernel)
     stride = list(stride) if isinstance(stride, list | tuple) else [stride] * len(kernel)
     return _convolution(weight)(x, weight, bias, stride, zeros, spread, groups)
+
+
+@rule(*(f"conv{d}d.default" for d in (1, 2, 3)), tflite=_HALF)
+def in_half_precision(x: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any) -> Any:
+    """Compute in float32."""
+    if x.dtype.itemsize != 2:  # float16 and bfloat16
+        return NotImplemented
+    wide = None if bias is None else bias.float()
+    return _convolution(weight)(x.float(), weight.float(), wide, *rest).to(x.dtype)
 
 
 @rule("conv3d.default", tflite="no groups in three dimensions")

@@ -51,6 +51,12 @@ def new_full(
     return _full(x, size, value, dtype)
 
 
+@rule("fill.Scalar", onnx=_KNOWN, tflite=_KNOWN, coreml=_KNOWN)
+def fill(x: Tensor, value: float) -> Any:
+    """Write the numbers down."""
+    return _full(x, x.shape, value, None)
+
+
 def _full(like: Tensor, size: Any, value: float, dtype: torch.dtype | None) -> Any:
     import torch
 

@@ -11,16 +11,27 @@ from torch import Tensor
 from edgekit.passes.graph import computed_now
 from edgekit.passes.rules import rule
 
+_NO_BITS = "no operations on bits"
 _BITS = 31  # of a 32-bit integer, below the one for its sign
 
 
-@rule("fmax.default", coreml="no operation for it", onnx="no function for it")
+@rule(
+    "fmax.default",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
 def fmax(x: Tensor, y: Tensor) -> Tensor:
     """Prefer a number to what is none."""
     return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.maximum(x, y)))
 
 
-@rule("fmin.default", coreml="no operation for it", onnx="no function for it")
+@rule(
+    "fmin.default",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
 def fmin(x: Tensor, y: Tensor) -> Tensor:
     """Prefer a number to what is none."""
     return torch.where(x.isnan(), y, torch.where(y.isnan(), x, torch.minimum(x, y)))
@@ -117,34 +128,48 @@ def right_shift(x: Tensor, count: int) -> Tensor:
     return torch.div(x, 2**count, rounding_mode="floor")
 
 
-@rule("bitwise_and.Tensor", "__and__.Tensor", coreml="no operations on bits")
+@rule("bitwise_and.Tensor", "__and__.Tensor", coreml=_NO_BITS, tflite=_NO_BITS)
 def bitwise_and(x: Tensor, y: Tensor) -> Tensor:
     """Bits are both 1 where their product is."""
     if x.dtype is torch.bool and y.dtype is torch.bool:
         return torch.logical_and(x, y)
-    return _number(_bits(x) * _bits(y))
+    return _number(_bits(x) * _bits(y)).to(torch.promote_types(x.dtype, y.dtype))
 
 
-@rule("bitwise_or.Tensor", "__or__.Tensor", coreml="no operations on bits")
+@rule("bitwise_or.Tensor", "__or__.Tensor", coreml=_NO_BITS, tflite=_NO_BITS)
 def bitwise_or(x: Tensor, y: Tensor) -> Tensor:
     """Either bit is 1 where the larger is."""
     if x.dtype is torch.bool and y.dtype is torch.bool:
         return torch.logical_or(x, y)
-    return _number(torch.maximum(_bits(x), _bits(y)))
+    found = _number(torch.maximum(_bits(x), _bits(y)))
+    return found.to(torch.promote_types(x.dtype, y.dtype))
 
 
-@rule("bitwise_xor.Tensor", "__xor__.Tensor", coreml="no operations on bits")
+@rule("bitwise_xor.Tensor", "__xor__.Tensor", coreml=_NO_BITS, tflite=_NO_BITS)
 def bitwise_xor(x: Tensor, y: Tensor) -> Tensor:
     """Bits differ where their difference is not 0."""
     if x.dtype is torch.bool and y.dtype is torch.bool:
         return torch.logical_xor(x, y)
-    return _number((_bits(x) - _bits(y)).abs())
+    found = _number((_bits(x) - _bits(y)).abs())
+    return found.to(torch.promote_types(x.dtype, y.dtype))
 
 
-@rule("bitwise_and.Scalar", "__and__.Scalar", coreml="no operations on bits")
+@rule("bitwise_and.Scalar", "__and__.Scalar", coreml=_NO_BITS, tflite=_NO_BITS)
 def bitwise_and_number(x: Tensor, y: int) -> Tensor:
     """As for tensors."""
     return bitwise_and(x, torch.full((1,), y, dtype=x.dtype)).reshape(x.shape)
+
+
+@rule("bitwise_or.Scalar", "__or__.Scalar", coreml=_NO_BITS, tflite=_NO_BITS)
+def bitwise_or_number(x: Tensor, y: int) -> Tensor:
+    """As for tensors."""
+    return bitwise_or(x, torch.full((1,), y, dtype=x.dtype)).reshape(x.shape)
+
+
+@rule("bitwise_xor.Scalar", "__xor__.Scalar", coreml=_NO_BITS, tflite=_NO_BITS)
+def bitwise_xor_number(x: Tensor, y: int) -> Tensor:
+    """As for tensors."""
+    return bitwise_xor(x, torch.full((1,), y, dtype=x.dtype)).reshape(x.shape)
 
 
 @rule("bitwise_not.default", coreml="no operations on bits")
@@ -155,6 +180,7 @@ def bitwise_not(x: Tensor) -> Tensor:
 
 def _bits(x: Tensor) -> Tensor:
     """Return the bits of 32-bit integers on a new last axis, the sign's last."""
+    x = x.to(torch.int32) if x.dtype.itemsize < 4 else x
     with computed_now():
         weights = torch.cat([2 ** torch.arange(_BITS), torch.tensor([2**30])]).to(x.dtype)
     shifted = torch.div(x.unsqueeze(-1), weights, rounding_mode="floor")

@@ -121,6 +121,30 @@ def max_pool(
     return reduce(torch.maximum, parts)
 
 
+@rule("max_pool2d_with_indices.default", tflite="other places than PyTorch's")
+def max_pool_with_places(
+    x: Tensor,
+    kernel_size: list[int],
+    stride: tuple[int, ...] = (),
+    padding: tuple[int, ...] = (0,),
+    dilation: tuple[int, ...] = (1,),
+    ceil_mode: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Ask which of the kernel's elements sees the largest, and what place it sees."""
+    rank = len(kernel_size)
+    sizes = list(x.shape[-rank:])
+    how = (_each(kernel_size, rank), _each(stride or kernel_size, rank), _each(padding, rank))
+    parts = torch.stack(taps(x, *how, _each(dilation, rank), -math.inf, ceil=ceil_mode), -1)
+    with computed_now():
+        places = torch.arange(float(math.prod(sizes))).reshape(1, 1, *sizes)
+        seen = taps(places, *how, _each(dilation, rank), -1, ceil=ceil_mode)
+        table = torch.stack(seen, -1).long()
+        first = torch.arange(table[..., 0].numel()).reshape(table.shape[:-1]) * len(seen)
+    values, best = parts.max(-1)
+    chosen = table.reshape(-1).index_select(0, (first + best).reshape(-1))
+    return values, chosen.reshape(values.shape)
+
+
 @rule(
     "avg_pool2d.default",
     "avg_pool3d.default",

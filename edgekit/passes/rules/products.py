@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from string import ascii_letters
 from typing import Any
 
@@ -76,3 +77,46 @@ def einsum(equation: str, operands: list[Tensor], **_hints: Any) -> Any:
         right = "..." + "".join(sorted(c for c in set(left) - set(",.") if left.count(c) == 1))
     result = right.replace("...", "".join(letters))
     return torch.einsum(f"{','.join(named)}->{result}", *operands)
+
+
+@rule("einsum.default", tflite="diagonals by a comparison that it lacks")
+def einsum_of_diagonals(equation: str, operands: list[Tensor], **_hints: Any) -> Any:
+    """Take the diagonals out first."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if not arrow or "." in left or all(len(set(term)) == len(term) for term in terms):
+        return NotImplemented
+    found = [_diagonals(*each) for each in zip(terms, operands, strict=True)]
+    plain = ",".join(term for term, _ in found)
+    return torch.einsum(f"{plain}->{right}", *(x for _, x in found))
+
+
+def _diagonals(term: str, x: Tensor) -> tuple[str, Tensor]:
+    """Leave one axis of those that bear the same letter."""
+    for letter in sorted(set(term)):
+        while term.count(letter) > 1:
+            first = term.index(letter)
+            second = term.index(letter, first + 1)
+            x = x.diagonal(0, first, second)
+            term = term[:first] + term[first + 1 : second] + term[second + 1 :] + letter
+    return term, x
+
+
+@rule("_trilinear.default", tflite="no lowering for it")
+def trilinear(
+    x: Tensor,
+    weight: Tensor,
+    y: Tensor,
+    first: list[int],
+    second: list[int],
+    third: list[int],
+    summed: list[int],
+    _unroll: int = 1,
+) -> Tensor:
+    """Multiply the three, each with the axes that it lacks, and sum."""
+
+    def spread(each: Tensor, missing: list[int]) -> Tensor:
+        return reduce(torch.unsqueeze, missing, each)
+
+    product = spread(x, first) * spread(weight, second) * spread(y, third)
+    return product.sum(summed)

@@ -19,6 +19,7 @@ from edgekit.passes.rules import rule
 _ATEN = torch.ops.aten
 _SCALE = "takes the ratio of the sizes for the scale"
 _BICUBIC = 2
+_REFLECTION = 2
 
 
 @rule(
@@ -60,13 +61,27 @@ def nearest(x: Tensor, size: list[int] | None, factors: list[float] | None) -> A
     """Gather rows and columns where the scale is not the ratio of the sizes."""
     if size is not None or _whole(x.shape[2:], factors):
         return NotImplemented
-    assert factors is not None
-    for axis, factor in enumerate(factors):
-        length = x.shape[2 + axis]
+    return _gathered(x, size, factors)
+
+
+@rule("upsample_nearest2d.vec", tflite="rounds in another way, but for whole multiples")
+def nearest_to_size(x: Tensor, size: list[int] | None, factors: list[float] | None) -> Any:
+    """Gather rows and columns where the sizes are not whole multiples."""
+    if size is None or all(a % b == 0 for a, b in zip(size, x.shape[2:], strict=True)):
+        return NotImplemented
+    return _gathered(x, size, factors)
+
+
+def _gathered(x: Tensor, size: list[int] | None, factors: list[float] | None) -> Tensor:
+    for axis in range(x.dim() - 2):
         with computed_now():
-            places = torch.arange(length, dtype=torch.float32)[None, None]
-            chosen = _ATEN.upsample_nearest1d.vec(places, None, [factor])[0, 0].long()
-        x = x.index_select(2 + axis, chosen)
+            places = torch.arange(x.shape[2 + axis], dtype=torch.float32)[None, None]
+            chosen = _ATEN.upsample_nearest1d.vec(
+                places,
+                None if size is None else [size[axis]],
+                None if factors is None else [factors[axis]],
+            )
+        x = x.index_select(2 + axis, chosen[0, 0].long())
     return x
 
 
@@ -97,6 +112,14 @@ def _resized(
 def grid_sampler(x: Tensor, grid: Tensor, mode: int, padding: int, align: Any) -> Any:
     """Let PyTorch write it as gathers."""
     if mode != _BICUBIC:
+        return NotImplemented
+    return decompositions.grid_sampler_2d(x, grid, mode, padding, align)
+
+
+@rule("grid_sampler.default", tflite="reflects by comparing 8-bit integers, which it lacks")
+def grid_sampler_that_reflects(x: Tensor, grid: Tensor, mode: int, padding: int, align: Any) -> Any:
+    """Let PyTorch write it as gathers."""
+    if padding != _REFLECTION or x.dim() != 4:
         return NotImplemented
     return decompositions.grid_sampler_2d(x, grid, mode, padding, align)
 

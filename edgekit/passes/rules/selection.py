@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from edgekit.passes.rules import rule
@@ -9,6 +10,7 @@ from edgekit.passes.rules import rule
 if TYPE_CHECKING:
     from torch import Tensor
 
+_TYPES = "joins tensors of one type only"
 _LAST = "looks along the last axis only"
 
 
@@ -22,3 +24,15 @@ def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """Look along the one axis of all elements."""
     return x.reshape(-1).argmin(0) if dim is None and not keepdim else NotImplemented
+
+
+@rule("cat.default", tflite=_TYPES)
+def cat(parts: list[Tensor], dim: int = 0) -> Any:
+    """Convert to the common type first."""
+    import torch
+
+    types = {part.dtype for part in parts}
+    if len(types) == 1:
+        return NotImplemented
+    wide = reduce(torch.promote_types, types)
+    return torch.cat([part.to(wide) for part in parts], dim)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from edgekit.passes.graph import computed_now
 from edgekit.passes.rules import rule
 
+_COPIES = 64  # of a tensor in one concatenation
 _MANY = 16  # slices; with more of them one gather is smaller
 
 
@@ -138,7 +139,11 @@ def flip(x: Tensor, dims: list[int]) -> Any:
     return x
 
 
-@rule("diagonal.default", coreml="only the main one of the first two axes")
+@rule(
+    "diagonal.default",
+    coreml="only the main one of the first two axes",
+    tflite="by a comparison of places in 64 bits",
+)
 def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """Gather the diagonal's places from the two axes laid out as one."""
     x = x.movedim((dim1, dim2), (-2, -1))
@@ -148,6 +153,19 @@ def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     with computed_now():
         places = (torch.arange(count) + first) * columns + torch.arange(count) + second
     return x.reshape(*x.shape[:-2], rows * columns).index_select(-1, places)
+
+
+@rule("expand.default", tflite="merged with transpositions behind it, by the wrong sizes")
+def expand(x: Tensor, size: list[int], *, implicit: Any = False) -> Any:
+    """Join copies where one axis grows."""
+    del implicit
+    if len(size) != x.dim() or not all(isinstance(each, int) for each in (*size, *x.shape)):
+        return NotImplemented
+    pairs = enumerate(zip(x.shape, size, strict=True))
+    grown = [dim for dim, (old, new) in pairs if new not in (-1, old)]
+    if len(grown) != 1 or size[grown[0]] > _COPIES:
+        return NotImplemented
+    return torch.cat([x] * size[grown[0]], grown[0])
 
 
 def taps(

@@ -1,0 +1,134 @@
+"""Recurrent layers, for a format that would get every step written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edgekit.passes import recurrence  # noqa: F401 - defines the operator
+from edgekit.passes.rules import rule
+
+_UNROLLED = "every step written out; kept as one loop instead"
+
+
+@rule("lstm.input", tflite=_UNROLLED)
+def lstm(x: Tensor, states: list[Tensor], params: list[Tensor], *options: Any) -> Any:
+    """Make one loop per layer and direction."""
+    return _stack("lstm", x, states, params, *options)
+
+
+@rule(
+    "lstm.input",
+    onnx="its operator has no projection, and the exporter leaves it out",
+    coreml="counts the projection's weights among the others",
+)
+def projected_lstm(
+    x: Tensor,
+    states: list[Tensor],
+    params: list[Tensor],
+    has_biases: Any,
+    layers: int,
+    dropout: float,
+    train: Any,
+    bidirectional: Any,
+    batch_first: Any,
+) -> Any:
+    """Let the loop feed back what is not projected yet, and project all its steps after it.
+
+    ``W_hh (W_hr u)`` is ``(W_hh W_hr) u``; the pseudoinverse gives a ``u`` of the first state.
+    """
+    directions = 2 if bidirectional else 1
+    each = len(params) // (layers * directions)
+    if train or each != (5 if has_biases else 3):
+        return NotImplemented
+    last: list[tuple[Tensor, Tensor]] = []
+    for layer in range(layers):
+        rows = range(layer * directions, (layer + 1) * directions)
+        weights: list[Tensor] = []
+        first, out = [], []
+        for row in rows:
+            into, within, *biases, projection = params[row * each : (row + 1) * each]
+            weights += [into, within @ projection, *biases]
+            first.append(states[0][row] @ torch.linalg.pinv(projection).T)
+            out.append(projection.T)
+        begin = [torch.stack(first), torch.cat([states[1][row][None] for row in rows])]
+        options = (has_biases, 1, dropout, False, bidirectional, batch_first)
+        steps, hidden, cell = torch.ops.aten.lstm.input(x, begin, weights, *options)
+        size = out[0].shape[0]
+        parts = [steps[..., k * size : (k + 1) * size] @ out[k] for k in range(directions)]
+        x = torch.cat(parts, -1) if bidirectional else parts[0]
+        last += [(hidden[k] @ out[k], cell[k]) for k in range(directions)]
+    return (x, *(torch.stack(ends) for ends in zip(*last, strict=True)))
+
+
+@rule("gru.input", tflite=_UNROLLED)
+def gru(x: Tensor, state: Tensor, params: list[Tensor], *options: Any) -> Any:
+    """Make one loop per layer and direction."""
+    return _stack("gru", x, [state], params, *options)
+
+
+@rule("rnn_tanh.input", tflite=_UNROLLED)
+def rnn_tanh(x: Tensor, state: Tensor, params: list[Tensor], *options: Any) -> Any:
+    """Make one loop per layer and direction."""
+    return _stack("rnn_tanh", x, [state], params, *options)
+
+
+@rule("rnn_relu.input", tflite=_UNROLLED)
+def rnn_relu(x: Tensor, state: Tensor, params: list[Tensor], *options: Any) -> Any:
+    """Make one loop per layer and direction."""
+    return _stack("rnn_relu", x, [state], params, *options)
+
+
+def _stack(
+    kind: str,
+    x: Tensor,
+    states: list[Tensor],
+    params: list[Tensor],
+    has_biases: Any,
+    layers: int,
+    _dropout: float,
+    train: Any,
+    bidirectional: Any,
+    batch_first: Any,
+) -> Any:
+    """Run the layers one after another; every state has one row per layer and direction."""
+    if train or not all(isinstance(size, int) for size in x.shape):
+        return NotImplemented
+    directions = 2 if bidirectional else 1
+    each = len(params) // (layers * directions)
+    last: list[list[Tensor]] = []
+    x = x.transpose(0, 1) if batch_first else x
+    for layer in range(layers):
+        found = []
+        for direction in range(directions):
+            place = layer * directions + direction
+            weights = params[place * each : (place + 1) * each]
+            begin = [state[place] for state in states]
+            steps, *ends = _direction(kind, x, begin, weights, bool(has_biases), bool(direction))
+            found.append(steps)
+            last.append(ends)
+        x = torch.cat(found, -1) if bidirectional else found[0]
+    x = x.transpose(0, 1) if batch_first else x
+    return (x, *(torch.stack(ends) for ends in zip(*last, strict=True)))
+
+
+def _direction(
+    kind: str,
+    x: Tensor,
+    begin: list[Tensor],
+    weights: list[Tensor],
+    has_biases: bool,
+    reverse: bool,
+) -> list[Tensor]:
+    """Compute what the inputs give the gates, all steps at once, and then the loop."""
+    into, within, *more = weights
+    biases, projections = (more[:2], more[2:]) if has_biases else ([None, None], more)
+    gates = functional.linear(x, into, biases[0])
+    projection = projections[0] if projections else None
+    found: list[Tensor] = torch.ops.edgekit.recurrence(
+        kind, gates, begin, within, biases[1], projection, reverse
+    )
+    return found

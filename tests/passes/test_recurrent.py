@@ -1,0 +1,71 @@
+"""Recurrent layers stay loops: at most 30 operators per layer in every format."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import edgekit
+from edgekit import registry
+from tests.conformance import running, vendors
+
+MOST = 30  # per layer, or per direction of one
+
+LAYERS = {  # a stack, its layers times directions, steps
+    "lstm": (nn.LSTM(8, 12, num_layers=2), 2, 40),
+    "gru": (nn.GRU(8, 12, num_layers=2, batch_first=True), 2, 40),
+    "rnn": (nn.RNN(8, 12, num_layers=2), 2, 40),
+    "lstm, both directions": (nn.LSTM(8, 12, bidirectional=True), 2, 40),
+    "lstm, a long sequence": (nn.LSTM(8, 96), 1, 300),
+    "gru, a long sequence": (nn.GRU(8, 96), 1, 300),
+}
+
+
+BEYOND = {  # what is not so yet
+    ("rnn", "onnx"): "torch.onnx writes every step of nn.RNN out",
+    ("gru", "coreml"): "the loop that coremltools writes has 31 operators",
+}
+CASES = [
+    pytest.param(
+        name,
+        format_name,
+        marks=[pytest.mark.xfail(reason=BEYOND[name, format_name], strict=True)]
+        if (name, format_name) in BEYOND
+        else [],
+    )
+    for name in LAYERS
+    for format_name in ("onnx", "tflite", "coreml")
+]
+
+
+class WithState(nn.Module):
+    """A layer that is given its state, if it is, and then returns the next one."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, *states):
+        if not states:
+            return self.layer(x)[0]
+        return self.layer(x, states if len(states) > 1 else states[0])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "format_name"), CASES)
+def test_a_layer_has_few_operators_whatever_the_length(name, format_name, tmp_path):
+    layer, count, length = LAYERS[name]
+    torch.manual_seed(0)
+    x = torch.randn(length, 1, 8)
+    rows = layer.num_layers * (2 if layer.bidirectional else 1)
+    states = [torch.randn(rows, 1, layer.hidden_size) for _ in range(1 + (layer.mode == "LSTM"))]
+    given = [] if "long" in name else states
+    inputs = (x.transpose(0, 1) if layer.batch_first else x, *given)
+    program = edgekit.export(WithState(layer).eval(), inputs)
+    verdict = running.convert(program, format_name, tmp_path)
+    assert verdict.status == "passed", verdict.reason
+    module = registry.load("formats", format_name)
+    ops = module.summarize(tmp_path / f"model{vendors.SUFFIXES[format_name]}").ops
+    told = {kind: number for kind, number in ops.items() if kind not in ("const", "Constant")}
+    assert sum(told.values()) <= MOST * count, told
