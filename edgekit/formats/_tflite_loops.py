@@ -20,7 +20,9 @@ from edgekit.formats._tflite_graph import BOOL, INT, Graph, forget_unused, packe
 from edgekit.passes.recurrence import KINDS
 
 _CODE = "edgekit.recurrence"
-_CARRIED = 2**18  # bytes of a sequence from which blocks pay: scripts/recurrent_speed.py
+# Bytes of a sequence from which blocks pay.  An LSTM on one thread of an EPYC: 50 steps of 64 units
+# take 0.19 ms in one loop and 0.20 in blocks, 200 of 128 take 3.0 and 1.8, 1000 of 256 107 and 34.
+_CARRIED = 2**18
 Cell = Callable[[Graph, int, Sequence[int]], list[int]]  # body, row, states -> result, states
 
 
