@@ -73,6 +73,7 @@ def convert(
     timeout: float = TIMEOUT,
     use_cache: bool = True,
     bisect: bool = False,
+    bake_preprocessing: bool = False,
 ) -> ConvertReport:
     """Convert a model, verify each artifact, deliver those that do not fail.
 
@@ -108,6 +109,7 @@ def convert(
         timeout=timeout,
         use_cache=use_cache,
         bisect=bisect,
+        bake_preprocessing=bake_preprocessing,
     )
 
 

@@ -172,6 +172,7 @@ def _export(shop: Workshop) -> Description:
             dynamic=plan.dynamic,
             recipe=plan.recipe,
             calibration=plan.calibration,
+            bake=plan.bake,
         )
     request = {
         "folder": str(shop.program),
@@ -183,6 +184,7 @@ def _export(shop: Workshop) -> Description:
         "recipe": plan.recipe.to_json(),
         "calibration": calibration.portable(plan.calibration, shop.temporary),
         "calibration_origin": calibration_name(plan.calibration),
+        "bake": plan.bake,
     }
     answer = call(shop, "export", "export_to", request).value
     if plan.use_cache:

@@ -12,7 +12,7 @@ import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit import dynamic as dimensions
@@ -23,6 +23,7 @@ from edgekit.dynamic import Ranges
 from edgekit.errors import ExportError, SourceError
 from edgekit.guard import frozen, unchanged, version_of
 from edgekit.inputs import InputSpec, example_call, split_samples, vary
+from edgekit.processing.baking import PIXELS, Picture, bake
 from edgekit.program import Program
 from edgekit.quiet import quiet
 from edgekit.runtimes import Array, Arrays
@@ -49,6 +50,7 @@ def export(
     inputs: tuple[InputSpec, ...] = (),
     dynamic: Mapping[str, Any] | None = None,
     samples: list[Arrays] | None = None,
+    pictures: Mapping[str, Picture] | None = None,
 ) -> Program:
     """Export a source's module, which is left as it was.
 
@@ -61,6 +63,7 @@ def export(
         dynamic: Dynamic dimensions by input name, then by axis; see `edgekit.dynamic.ranges_of`.
         samples: Stored arrays to verify on; None for the examples, two seeded variations of them,
             and two further sizes where dimensions vary.
+        pictures: Inputs that take pixels in the program, by name, and what is baked for each.
 
     Raises:
         SourceError: there are no example inputs, or the module cannot be called with them.
@@ -77,10 +80,14 @@ def export(
             _refuse_chance(first.outputs, again.outputs)
         if first.overwritten:
             border = make_border(module, call, first.overwritten)
-        exported = _trace(border, call.tensors, ranges)
-        sets, references = _samples(border, call.tensors, ranges, samples, source.origin)
+        tensors = call.tensors
+        if pictures:
+            border, tensors = bake(border, tensors, pictures)
+        exported = _trace(border, tensors, ranges)
+        sets, references = _samples(border, tensors, ranges, samples, source.origin)
+    specs = (dimensions.input_spec(name, each, ranges) for name, each in tensors.items())
     signature = Signature(
-        tuple(dimensions.input_spec(name, each, ranges) for name, each in call.tensors.items()),
+        tuple(replace(s, layout=PIXELS) if s.name in (pictures or {}) else s for s in specs),
         dimensions.output_specs(exported, first.outputs, ranges),
     )
     return Program(exported, signature, sets, references, source.metadata, source.origin)

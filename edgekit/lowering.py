@@ -6,7 +6,7 @@ Requests and answers are plain data, since they cross a process boundary.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from edgekit import cutting, passes, registry, reproducers, worker
 from edgekit import program as programs
 from edgekit.artifact import measured
 from edgekit.dependencies import recorded
+from edgekit.errors import UsageError
 from edgekit.exporting import export
 from edgekit.inputs import InputSpec, read_samples
 from edgekit.layers import layers_of
 from edgekit.loading import load_source
 from edgekit.passes.legalization import describe
+from edgekit.processing import declared
+from edgekit.processing.baking import Picture, pictures_of
 from edgekit.program import Program
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.calibration import read as read_calibration
@@ -44,13 +47,15 @@ def export_to(
     recipe: dict[str, Any] | None = None,
     calibration: str | None = None,
     calibration_origin: str | None = None,
+    bake: bool = False,
 ) -> dict[str, Any]:
     """Load, export and save a source; return its description and the files that were read."""
     worker.stage("loading the model")
     with recorded() as files:
         loaded = load_source(source, weights=Path(weights) if weights else None)
+        pictures = pictures_of(declared.find(source)) if bake else None
     data = Path(input_data) if input_data else None
-    made = _exported(loaded, inputs, data, metadata)
+    made = _exported(loaded, inputs, data, metadata, pictures=pictures)
     chosen = Recipe.from_json(recipe) if recipe else None
     with recorded() as more:
         ranges_from = _calibration_data(made, chosen, calibration, calibration_origin)
@@ -69,13 +74,15 @@ def save(
     dynamic: Any = None,
     recipe: Recipe | None = None,
     calibration: Any = None,
+    bake: bool = False,
 ) -> dict[str, Any]:
     """Export a loaded source, quantize it where the recipe does that on the graph, and save it.
 
     Returns:
         The description of the program in `folder`.
     """
-    made = _exported(source, inputs, input_data, metadata or {}, dynamic)
+    pictures = pictures_of(declared.find(source.origin)) if bake else None
+    made = _exported(source, inputs, input_data, metadata or {}, dynamic, pictures)
     return _stored(made, folder, recipe, _calibration_data(made, recipe, calibration))
 
 
@@ -85,15 +92,21 @@ def _exported(
     input_data: Path | None,
     metadata: dict[str, Any],
     dynamic: Any = None,
+    pictures: Mapping[str, Picture] | None = None,
 ) -> Program:
     worker.stage("exporting the model")
     given = {key: value for key, value in metadata.items() if value}
     if isinstance(source.module, Program):
+        if pictures:
+            raise UsageError(
+                "A program is exported already, so nothing can be baked into it.",
+                "Bake when the module is exported.",
+            )
         made = source.module.copied()  # passes change what they are given
     else:
         specs = tuple(map(InputSpec.parse, inputs))
         samples = None if input_data is None else read_samples(input_data)
-        made = export(source, inputs=specs, dynamic=dynamic, samples=samples)
+        made = export(source, inputs=specs, dynamic=dynamic, samples=samples, pictures=pictures)
     exported = passes.run(made.exported)[-1].exported
     return replace(made, exported=exported, metadata=replace(made.metadata, **given))
 

@@ -42,6 +42,7 @@ class Plan:
     isolate: bool = True
     use_cache: bool = True
     bisect: bool = False
+    bake: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, for ``--dry-run``."""
@@ -59,6 +60,7 @@ class Plan:
             "jobs": self.jobs,
             "timeout_s": self.timeout,
             "cache": self.use_cache,
+            "bake_preprocessing": self.bake,
         }
 
 
@@ -83,6 +85,7 @@ def plan(
     timeout: float = TIMEOUT,
     use_cache: bool = True,
     bisect: bool = False,
+    bake_preprocessing: bool = False,
 ) -> Plan:
     """Resolve and check the arguments of a conversion without running anything.
 
@@ -110,6 +113,8 @@ def plan(
         use_cache: Whether finished conversions are taken from, and put into, the cache.
         bisect: Whether to look for the smallest part of the model on which a format fails, where
             one does, and to keep it beside the artifacts.
+        bake_preprocessing: Whether pictures go into the artifacts as pixels: the arithmetic of the
+            processing that the source declares becomes part of the model.
 
     Raises:
         UsageError: a name is unknown, or the arguments contradict each other.
@@ -151,6 +156,7 @@ def plan(
         isolate,
         use_cache,
         bisect,
+        bake_preprocessing,
     )
 
 
@@ -227,6 +233,7 @@ def source_key(plan: Plan) -> str:
             "input_data": str(plan.input_data),
             "metadata": plan.metadata,
             "quantization": _quantization_key(plan),
+            "bake": plan.bake,
             "toolchain": exporting.toolchain(),
             "edgekit": cache.own_code(),
         }

@@ -119,7 +119,8 @@ class TensorSpec:
         dtype: Element type that the artifact takes or gives.
         shape: One entry per axis.
         layout: ``"nhwc"`` when the artifact has the channel axis last where the source has it
-            second; None when the axes are the source's own.
+            second; ``"pixels"`` and ``"image"`` for uint8 pictures whose processing is baked in
+            (`edgekit.processing.baking`); None when the axes are the source's own.
         source_dtype: Element type in the source model, where the format had to change it.
     """
 

@@ -274,6 +274,8 @@ def feeds_for(signature: Signature, sample: Arrays) -> Arrays:
         array = sample[spec.name]
         if spec.layout == "nhwc":
             array = array.transpose(0, 2, 3, 1)
+        elif spec.layout == "image":
+            array = array.transpose(0, 3, 1, 2)
         if array.dtype.kind == "b" and spec.dtype is not DType.BOOL:
             array = array.astype(spec.dtype.numpy())
         feeds[spec.name] = array

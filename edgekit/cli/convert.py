@@ -73,6 +73,11 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option(
     "--bisect", is_flag=True, help="Find the smallest part on which a format fails, and keep it."
 )
+@click.option(
+    "--bake-preprocessing",
+    is_flag=True,
+    help="Let pictures go in as pixels: bake their declared arithmetic into the model.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @shared.json_option
 @shared.talk_options
@@ -105,6 +110,7 @@ def command(formats: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) 
         timeout=given["timeout"],
         use_cache=not given["no_cache"],
         bisect=given["bisect"],
+        bake_preprocessing=given["bake_preprocessing"],
     )
     if given["dry_run"]:
         shared.print_json(resolved.to_json())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
 from edgekit.passes.legalization import legalize
+from edgekit.processing.baking import IMAGE, PIXELS
 from edgekit.program import Program
 from edgekit.recipe import Recipe
 from edgekit.tensors import Dim, DType, Signature, TensorSpec
@@ -89,14 +90,14 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     warm_up()
     import coremltools as ct
 
-    signature = mapped(program.signature, _MAPPED)
+    signature = mapped(program.signature, _MAPPED, _as_image)
     outputs = [  # from iOS 16 on, a float16 program would give float16
         ct.TensorType(spec.name, dtype=spec.dtype.numpy().type if spec.dtype.is_float else None)
         for spec in signature.outputs
     ]
     precision = ct.precision.FLOAT16 if recipe.activations == "float16" else ct.precision.FLOAT32
     model: coremltools.models.MLModel = ct.convert(
-        _legalized(_in_dialect(program)),
+        _legalized(_taking_images(_in_dialect(program), program.signature)),
         outputs=outputs,
         minimum_deployment_target=getattr(ct.target, f"iOS{_oldest_ios(program, options)}"),
         compute_precision=precision,
@@ -105,6 +106,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     )
     _describe(model, program, signature)
     _list_shapes(model, signature)
+    _describe_images(model, signature)
     # save() would add a mapping of debug handles for another product, and fails to on loops.
     model._mil_program = None  # noqa: SLF001
     model.save(str(destination))
@@ -134,6 +136,44 @@ def _in_dialect(program: Program) -> ExportedProgram:
     from edgekit.quantize import dialects
 
     return dialects.with_float_biases(program.exported)
+
+
+def _as_image(spec: TensorSpec) -> TensorSpec:
+    """Return a picture as Core ML takes it: channels before rows."""
+    if spec.layout != PIXELS:
+        return spec
+    n, h, w, c = spec.shape
+    return TensorSpec(spec.name, DType.UINT8, (n, c, h, w), IMAGE)
+
+
+def _taking_images(exported: ExportedProgram, signature: Signature) -> ExportedProgram:
+    """Let pictures come as (1, C, H, W) in float32, which is what Core ML makes of an image.
+
+    So what baking put first, a permutation and a cast, is dropped.
+    """
+    names = {spec.name for spec in signature.inputs if spec.layout == PIXELS}
+    if not names:
+        return exported
+    graph = exported.graph_module.graph
+    for place in [each for each in graph.nodes if each.op == "placeholder" and each.name in names]:
+        (permuted,) = place.users
+        (cast,) = permuted.users
+        place.meta["val"] = cast.meta["val"]
+        cast.replace_all_uses_with(place)
+        graph.erase_node(cast)
+        graph.erase_node(permuted)
+    exported.graph_module.recompile()
+    return exported
+
+
+def _describe_images(model: Any, signature: Signature) -> None:
+    described = {each.name: each for each in model._spec.description.input}  # noqa: SLF001 - get_spec() copies
+    for spec in signature.inputs:
+        if spec.layout == IMAGE:
+            _, channels, height, width = spec.shape
+            image = described[spec.name].type.imageType
+            image.height, image.width = height, width
+            image.colorSpace = image.GRAYSCALE if channels == 1 else image.RGB
 
 
 def accepts(operator: Any) -> bool:

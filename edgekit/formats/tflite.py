@@ -110,7 +110,9 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
             each = dialects.with_quantize_nodes(dialects.with_float_biases(each))
         each = legalize(each, "tflite", accepts)
         if options["layout"] == "nhwc":
-            each = _take_channels_last(each, [s.name for s in signature.inputs if s.layout])
+            each = _take_channels_last(
+                each, [s.name for s in signature.inputs if s.layout == "nhwc"]
+            )
         programs[name] = each
     try:
         content = _tflite_loops.write_loops(_convert(programs, signature))
@@ -240,7 +242,7 @@ def _store_weights_as_float16(content: bytes) -> bytes:
 
 
 def _channels_last(spec: TensorSpec) -> TensorSpec:
-    if len(spec.shape) != 4:
+    if len(spec.shape) != 4 or spec.layout is not None:
         return spec
     n, c, h, w = spec.shape
     return replace(spec, shape=(n, h, w, c), layout="nhwc")

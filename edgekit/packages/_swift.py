@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from edgekit.errors import UsageError
@@ -10,9 +11,10 @@ from edgekit.packages import Cargo
 from edgekit.packages._names import camel
 from edgekit.packages._selfcheck import word_file
 from edgekit.packages._templates import quoted
+from edgekit.processing.baking import IMAGE
 from edgekit.processing.binding import tensors_of
 from edgekit.processing.schema import Step
-from edgekit.tensors import DType
+from edgekit.tensors import DType, TensorSpec
 
 _ARGUMENTS = {
     "image": ("Picture", "A picture of any size that its steps take."),
@@ -51,7 +53,9 @@ _KEYWORDS = frozenset(
 
 def wrapper_values(cargo: Cargo) -> dict[str, Any]:
     """Return all that the template of the wrapper names."""
-    types = {spec.name: _array_type(spec.dtype) for spec in cargo.bound.signature.inputs}
+    inputs = cargo.bound.signature.inputs
+    images = {spec.name for spec in inputs if spec.layout == IMAGE}
+    types = {spec.name: _array_type(spec) for spec in inputs}
     read = list(dict.fromkeys(name for step in cargo.bound.after for name in tensors_of(step)))
     return {
         "card": cargo.card,
@@ -60,7 +64,7 @@ def wrapper_values(cargo: Cargo) -> dict[str, Any]:
         "after": [_result(step, read) for step in cargo.bound.after],
         "read": read,
         "pictures": any(step.kind == "image" for step in cargo.bound.before),
-        "samples": [_sample(entry) for entry in cargo.selfcheck.table],
+        "samples": [_sample(entry, images) for entry in cargo.selfcheck.table],
     }
 
 
@@ -77,10 +81,13 @@ def swift(value: Any) -> str:
     return repr(value)
 
 
-def _array_type(dtype: DType) -> str:
-    if dtype not in _TYPES:
-        raise UsageError(f"An input of {dtype.value} has no place in a Swift wrapper.")
-    return _TYPES[dtype]
+def _array_type(spec: TensorSpec) -> str:
+    """Return the case of MLMultiArrayDataType; nothing for an image."""
+    if spec.layout == IMAGE:
+        return ""
+    if spec.dtype not in _TYPES:
+        raise UsageError(f"An input of {spec.dtype.value} has no place in a Swift wrapper.")
+    return _TYPES[spec.dtype]
 
 
 def _passed(step: Step, field: str) -> str:
@@ -129,6 +136,9 @@ def _prepared(step: Step, field: str, types: Mapping[str, str]) -> list[str]:
     """Return the statements that put a step's inputs into `feeds`."""
 
     def fed(name: str, tensor: str) -> str:
+        if not types[name]:
+            buffer = f"{tensor}.pixelBuffer()"
+            return f"feeds[{quoted(name)}] = MLFeatureValue(pixelBuffer: try {buffer})"
         array = f"{tensor}.array(.{types[name]})"
         return f"feeds[{quoted(name)}] = MLFeatureValue(multiArray: try {array})"
 
@@ -155,10 +165,11 @@ def _result(step: Step, read: list[str]) -> dict[str, Any]:
     }
 
 
-def _sample(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one recorded sample with its arguments as Swift."""
+def _sample(entry: Mapping[str, Any], images: AbstractSet[str]) -> dict[str, Any]:
+    """Return one recorded sample as Swift; images are checked by what comes of them."""
     return {
         **entry,
+        "inputs": [probe for probe in entry["inputs"] if probe["name"] not in images],
         "arguments": [
             f"{camel(each['name'], _KEYWORDS)}: {_recorded(each)}" for each in entry["arguments"]
         ],

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgekit.errors import UsageError
 from edgekit.processing import reference
+from edgekit.processing.baking import IMAGE, PIXELS
 from edgekit.processing.schema import AFTER, BEFORE, STEP_NAME, Processing, Step
 from edgekit.runtimes import Array, Arrays
 from edgekit.tensors import Dim, DType, Signature, TensorSpec
@@ -152,10 +153,19 @@ def _summary(key: str, value: Any) -> Any:
 # -- One function for each kind of step ------------------------------------------------------------
 
 
+_BAKED = (PIXELS, IMAGE)
+_LAYOUTS = {"nhwc": "nhwc", PIXELS: "nhwc", IMAGE: "nchw"}
+_AS_PIXELS: dict[str, Any] = {"divide_by": 1.0, "mean": (0.0,), "std": (1.0,)}
+"""What is left to do where the model does the arithmetic itself."""
+
+
 def _image(step: Step, border: _Border) -> Step:
     spec = border.specs[step.options["input"]]
     shape = _shape(spec)
-    layout = spec.layout or step.options["layout"]
+    if spec.layout in _BAKED:
+        order = {"bgr": "rgb"}.get(step.options["channels"], step.options["channels"])
+        step = _with(step, **_AS_PIXELS, channels=order)
+    layout = _LAYOUTS.get(spec.layout or "") or step.options["layout"]
     channels = 1 if step.options["channels"] == "gray" else 3
     place = 3 if layout == "nhwc" else 1
     if len(shape) != 4 or shape[0] != 1 or shape[place] != channels:
