@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Passes for formats without branches, complex numbers and selection by a computed index.
 _REAL = (both_branches, complex_as_pairs, tensor_indices)
-_BEFORE = dict.fromkeys(("tflite", "coreml"), _REAL)
+_BEFORE = {"tflite": _REAL, "coreml": _REAL}
 Accepts = Callable[[Any], bool]
 _ROUNDS = 20  # a rewrite may call what needs another; none is nested that deep
 
@@ -49,7 +49,10 @@ def legalize(exported: ExportedProgram, format_name: str, accepts: Accepts) -> E
     declined: set[Node] = set()
     changed = 0
     with quiet():
-        for each in _BEFORE.get(format_name, ()):
+        before = _BEFORE.get(format_name, ())
+        if not before and any(name_of(each) == "aten.istft.default" for each in calls(exported)):
+            before = (complex_as_pairs,)  # torch.onnx takes spectra, but not back
+        for each in before:
             result = each.run(exported)
             exported, changed = result.exported, changed + result.rewrites
         for _ in range(_ROUNDS):

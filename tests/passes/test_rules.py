@@ -102,6 +102,11 @@ RULES = {  # formats that need a rule, a function, its inputs
         lambda x: functional.grid_sample(x, x[:, :2].movedim(1, -1) * 3, padding_mode="reflection"),
         *(None, torch.rand(1, 3, 4, 4)),
     ),
+    "atan2": (
+        {"coreml"},
+        lambda y, x: torch.atan2(y, x),
+        *(None, torch.tensor([0.0, 0, 2, -2, -0.5]), torch.tensor([-3.0, 2, 0, 0, -1])),
+    ),
     "abs": (TFLITE, torch.abs, None, INTEGERS),
     "fmod": (TFLITE | {"coreml"}, lambda x: torch.fmod(x, 4), None, INTEGERS),
     "pow": (TFLITE, lambda x: x**5, None, INTEGERS),

@@ -72,6 +72,15 @@ def frac(x: Tensor) -> Tensor:
     return x - trunc(x)
 
 
+@rule("atan2.default", coreml="0 in place of pi on the negative axis")
+def atan2(y: Tensor, x: Tensor) -> Tensor:
+    """Choose by the quadrant; a negative zero counts as zero."""
+    slope = (y / torch.where(x == 0, torch.ones_like(x), x)).atan()
+    behind = slope + torch.where(y < 0, -math.pi, math.pi)
+    upright = y.sign() * (math.pi / 2)
+    return torch.where(x > 0, slope, torch.where(x < 0, behind, upright)).to(slope.dtype)
+
+
 @rule("acosh.default", coreml="its converter calls an operation that is not there")
 def acosh(x: Tensor) -> Tensor:
     """Write it by the logarithm; ``x^2 - 1`` by its factors loses nothing near 1."""
