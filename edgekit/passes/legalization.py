@@ -49,7 +49,7 @@ def legalize(exported: ExportedProgram, format_name: str, accepts: Accepts) -> E
     declined: set[Node] = set()
     changed = 0
     with quiet():
-        before = _BEFORE.get(format_name, ())
+        before: tuple[Any, ...] = _BEFORE.get(format_name, ())
         if not before and any(name_of(each) == "aten.istft.default" for each in calls(exported)):
             before = (complex_as_pairs,)  # torch.onnx takes spectra, but not back
         for each in before:
