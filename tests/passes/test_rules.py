@@ -61,7 +61,7 @@ RULES = {  # formats that need a rule, a function, its inputs
     "gru": (TFLITE, steps, nn.GRU(5, 6, bidirectional=True, batch_first=True), SEQUENCE),
     "rnn": (TFLITE, steps, nn.RNN(5, 6, nonlinearity="relu"), SEQUENCE),
     "stft": (REAL, power, None, WAVE),
-    "istft": (REAL, there_and_back, None, WAVE),
+    "istft": (ALL, there_and_back, None, WAVE),
     "fft, a large size": (REAL, lambda x: torch.fft.fft(x).imag, None, torch.randn(1, 2048)),
     "fft, two axes": (REAL, lambda x: torch.fft.ifft2(x, norm="ortho").imag, None, X),
     "irfft, odd": (REAL, lambda x: torch.fft.irfft(torch.fft.rfft(x), n=63), None, WAVE),
