@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit test-all board kotlin install clean
+.PHONY: demo test lint types unit test-all board kotlin swift install clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgekit needs Python 3.11 or newer; set PYTHON=/path/to/it")'
@@ -48,6 +48,12 @@ board: $(READY)
 kotlin: $(READY)
 	$(BIN)/python scripts/sample_artifacts.py build/samples
 	$(BIN)/python scripts/package_kotlin.py build/samples/*.onnx
+
+# The types of the Swift wrappers, by Debian's swiftc; asks for root.
+swift: $(READY)
+	$(BIN)/python scripts/sample_artifacts.py build/samples
+	test -d build/board/swift || sudo scripts/board.sh swift
+	sudo $(BIN)/python scripts/package_swift.py build/samples/*.mlpackage
 
 clean:
 	rm -rf build out dist

@@ -161,7 +161,20 @@ def check(path: str | Path, key: str | Path | None = None) -> Checked:
     path = Path(path)
     if not path.exists():
         raise ArtifactError(f"There is no package {path}.", "Check its path.")
-    files = _archive.read(path)
+    manifest = check_contents(path, _archive.read(path))
+    return Checked(manifest, _signature.check(path, Path(key) if key is not None else None))
+
+
+def check_contents(path: Path, files: Files) -> dict[str, Any]:
+    """Check the files of a package that was read, and return its manifest.
+
+    Args:
+        path: What to call it in messages.
+        files: Its files.
+
+    Raises:
+        ArtifactError: they are not as edgekit made them; says why.
+    """
     where = _manifest.find(files)
     manifest = _manifest.read(files[where])
     try:
@@ -171,7 +184,7 @@ def check(path: str | Path, key: str | Path | None = None) -> Checked:
     found = flavour.check(files, manifest)
     _manifest.check_files(manifest, files, found.unlisted | {where})
     _manifest.check_models(manifest, found.carrier)
-    return Checked(manifest, _signature.check(path, Path(key) if key is not None else None))
+    return manifest
 
 
 # -- The gate --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #
 #   sudo scripts/board.sh make              # once, a few minutes: the system in build/board/arm64
 #   sudo scripts/board.sh run COMMAND...    # run a command on it
+#   sudo scripts/board.sh swift             # Debian 13's Swift compiler, for package_swift.py
 #
 # Needs a Debian host with: qemu-user-static binfmt-support mmdebstrap arch-test.
 # It checks what a board does, not how fast: emulation is a hundred times slower than a board.
@@ -61,6 +62,14 @@ processors() {
     done >> "$BOARD/cpuinfo"
 }
 
+# The compiler's own system, of this machine's architecture; 2.4 GB.
+make_swift() {
+    mkdir -p "$BOARD"
+    mmdebstrap --quiet --variant=extract \
+        --include=swiftlang,libc6-dev,linux-libc-dev,libgcc-14-dev,libstdc++-14-dev \
+        trixie "$BOARD/swift"
+}
+
 # In namespaces of its own, so that nothing that is mounted outlives the command.
 run() {
     if [ ! -e "$ROOT.complete" ]; then
@@ -88,6 +97,7 @@ run() {
 
 case ${1:-} in
     make) make_board ;;
+    swift) make_swift ;;
     run) shift; run "$@" ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

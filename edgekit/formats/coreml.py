@@ -149,19 +149,21 @@ def _as_image(spec: TensorSpec) -> TensorSpec:
 def _taking_images(exported: ExportedProgram, signature: Signature) -> ExportedProgram:
     """Let pictures come as (1, C, H, W) in float32, which is what Core ML makes of an image.
 
-    So what baking put first, a permutation and a cast, is dropped.
+    So what baking put first, a permutation and what follows it to the cast, is dropped.
     """
     names = {spec.name for spec in signature.inputs if spec.layout == PIXELS}
     if not names:
         return exported
     graph = exported.graph_module.graph
     for place in [each for each in graph.nodes if each.op == "placeholder" and each.name in names]:
-        (permuted,) = place.users
-        (cast,) = permuted.users
-        place.meta["val"] = cast.meta["val"]
-        cast.replace_all_uses_with(place)
-        graph.erase_node(cast)
-        graph.erase_node(permuted)
+        chain = [place]
+        while not chain[-1].meta["val"].is_floating_point():
+            (following,) = chain[-1].users
+            chain.append(following)
+        place.meta["val"] = chain[-1].meta["val"]
+        chain[-1].replace_all_uses_with(place)
+        for each in reversed(chain[1:]):
+            graph.erase_node(each)
     exported.graph_module.recompile()
     return exported
 

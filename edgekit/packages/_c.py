@@ -87,7 +87,7 @@ def selfcheck_values(cargo: Cargo) -> dict[str, Any]:
 def model_source(name: str, model: bytes, alignment: int) -> bytes:
     """Return the C file that holds the model."""
     rows = (model[place : place + 16] for place in range(0, len(model), 16))
-    lines = ["    " + " ".join(f"0x{byte:02x}," for byte in row) for row in rows]
+    lines = ["    0x" + row.hex(" ").replace(" ", ", 0x") + "," for row in rows]
     text = [
         f'#include "{name}.h"',
         "",

@@ -12,6 +12,8 @@ from edgekit.errors import ConversionError
 from edgekit.packages import Files
 from edgekit.worker import run_tool
 
+_QUICK = ("-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC")
+"""For a process that lives a second."""
 RELEASE = "8"
 """Of Java: what every Android build takes."""
 
@@ -43,6 +45,7 @@ def compiled(sources: Files, stubs: Files) -> Files:
                 path.write_bytes(content)
         command = [
             "javac",
+            *_QUICK,
             "--release",
             RELEASE,
             "-Xlint:-options",

@@ -121,8 +121,11 @@ def _check(name: str, tensors: Mapping[str, torch.Tensor], picture: Picture) -> 
 
 
 def _prepared(pixels: torch.Tensor, picture: Picture, dtype: torch.dtype) -> torch.Tensor:
-    """Return the model's own input; the first two operations are those that `as_images` undoes."""
-    values = pixels.permute(0, 3, 1, 2).to(dtype)
+    """Return the model's own input.
+
+    What comes before the cast only puts pixels in another order: Core ML's format drops it.
+    """
+    values = pixels.permute(0, 3, 1, 2).contiguous().to(dtype)
     if picture.channels == "bgr":
         values = values.flip(1)
     values = values / picture.divide_by

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.errors import ArtifactError
 from edgekit.packages import _archive, _manifest
-from edgekit.packaging import check
+from edgekit.packaging import check, check_contents
 
 MUTATIONS = 500
 
@@ -114,15 +114,20 @@ def edit(entries, chance):
 KINDS = [flip, flip, truncate, extend, insert, swap, traverse, link, add, remove, bomb, edit]
 
 
-@pytest.mark.parametrize(("flavour", "count"), [("linux", MUTATIONS), ("android", 100)])
-def test_mutated_archives_are_refused_with_a_reason(packed, tmp_path, flavour, count):
+ARCHIVES = {"linux": KINDS, "android": KINDS, "deb": [flip, flip, truncate, extend, insert]}
+"""A Debian package is no zip archive; its own tests forge its members."""
+
+
+@pytest.mark.parametrize("flavour", ARCHIVES)
+def test_mutated_archives_are_refused_with_a_reason(packed, tmp_path, flavour):
     package = packed("digit_classifier", "onnx", flavour)
-    (archive,) = [package] if flavour == "linux" else package.rglob("*.aar")
+    (archive,) = package.rglob("*.aar") if flavour == "android" else [package]
     raw = archive.read_bytes()
     chance = random.Random(1)
     path = tmp_path / archive.name
-    for number in range(count):
-        kind = KINDS[number % len(KINDS)]
+    kinds = ARCHIVES[flavour]
+    for number in range(MUTATIONS):
+        kind = kinds[number % len(kinds)]
         mutated = kind(raw, chance)
         assert mutated != raw
         path.write_bytes(mutated)
@@ -130,6 +135,56 @@ def test_mutated_archives_are_refused_with_a_reason(packed, tmp_path, flavour, c
             check(path)
         assert raised.value.message, kind
     assert list(tmp_path.iterdir()) == [path]
+
+
+def change_file(files, chance):
+    name = chance.choice(sorted(files))
+    files[name] = flip(files[name], chance) if files[name] else b"x"
+
+
+def cut_file(files, chance):
+    name = chance.choice([name for name in sorted(files) if files[name]])
+    files[name] = truncate(files[name], chance)
+
+
+def swap_files(files, chance):
+    first, second = chance.sample(sorted(files), 2)
+    files[first], files[second] = files[second], files[first] + b"."
+
+
+def lose_file(files, chance):
+    del files[chance.choice(sorted(files))]
+
+
+def add_file(files, chance):
+    files[chance.choice(["evil.swift", "Sources/evil", ".hidden", "a/b/c"])] = b"evil"
+
+
+def rename_file(files, chance):
+    name = chance.choice(sorted(files))
+    files[f"{name}2"] = files.pop(name)
+
+
+FOLDER_KINDS = [change_file, change_file, cut_file, swap_files, lose_file, add_file, rename_file]
+
+
+@pytest.mark.parametrize(
+    ("flavour", "format_name"), [("apple", "coreml"), ("firmware", "tflite"), ("android", "onnx")]
+)
+def test_mutated_folders_are_refused_with_a_reason(packed, tmp_path, flavour, format_name):
+    files = _archive.read(packed("digit_classifier", format_name, flavour))
+    chance = random.Random(2)
+    for number in range(MUTATIONS):
+        kind = FOLDER_KINDS[number % len(FOLDER_KINDS)]
+        mutated = dict(files)
+        kind(mutated, chance)
+        assert mutated != files
+        with pytest.raises(ArtifactError) as raised:
+            check_contents(tmp_path, mutated)
+        assert raised.value.message, kind
+    _archive.write(tmp_path / "last", "folder", mutated)
+    with pytest.raises(ArtifactError):
+        check(tmp_path / "last")
 
 
 REASONS = {
