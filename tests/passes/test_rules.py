@@ -99,7 +99,9 @@ RULES = {  # formats that need a rule, a function, its inputs
     ),
     "grid_sample, reflection": (
         TFLITE,
-        lambda x: functional.grid_sample(x, x[:, :2].movedim(1, -1) * 3, padding_mode="reflection"),
+        lambda x: functional.grid_sample(
+            x, x[:, :2].movedim(1, -1) * 3, padding_mode="reflection", align_corners=False
+        ),
         *(None, torch.rand(1, 3, 4, 4)),
     ),
     "atan2": (
