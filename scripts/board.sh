@@ -68,6 +68,11 @@ make_swift() {
     mmdebstrap --quiet --variant=extract \
         --include=swiftlang,libc6-dev,linux-libc-dev,libgcc-14-dev,libstdc++-14-dev \
         trixie "$BOARD/swift"
+    local folder
+    for folder in bin lib lib64 sbin; do # as Debian's base-files has them
+        ln -sfn "usr/$folder" "$BOARD/swift/$folder"
+    done
+    mkdir -p "$BOARD/swift/proc" "$BOARD/swift/tmp"
 }
 
 # In namespaces of its own, so that nothing that is mounted outlives the command.

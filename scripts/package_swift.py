@@ -27,8 +27,9 @@ BUNDLE = "import Foundation\nextension Bundle { static let module = Bundle.main 
 
 
 def swiftc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the compiler in its own system, in the folder of the sources."""
-    command = ["chroot", BOARD, "/bin/bash", "-c", f'cd /{WORK} && exec swiftc "$@"', "swiftc"]
+    """Run the compiler in its own system, whose /proc outlives no call."""
+    enter = 'mount -t proc proc "$0/proc" && exec chroot "$0" /usr/bin/swiftc "$@"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", enter, BOARD]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LC_ALL": "C"}
     return subprocess.run(
         [*command, *arguments], env=environment, capture_output=True, text=True, check=False
@@ -42,9 +43,9 @@ def build_stubs() -> None:
     folder.mkdir(parents=True)
     for name in MODULES:
         shutil.copy(STUBS / f"{name}.swift", folder)
-        done = swiftc(
-            "-emit-module", "-module-name", name, "-parse-as-library", "-I", ".", f"{name}.swift"
-        )
+        place = f"/{WORK}/{name}"
+        make = ["-emit-module", "-module-name", name, "-parse-as-library", "-I", f"/{WORK}"]
+        done = swiftc(*make, "-o", f"{place}.swiftmodule", f"{place}.swift")
         if done.returncode != 0:
             sys.exit(f"swiftc refuses the stub {name}:\n{done.stderr}")
 
@@ -55,15 +56,18 @@ def check(artifact: Path, folder: Path) -> None:
     sources = BOARD / WORK / made.path.name
     shutil.copytree(made.path / "Sources" / made.path.name, sources)
     (sources / "Bundle.swift").write_text(BUNDLE)
-    names = [f"{made.path.name}/{path.name}" for path in sorted(sources.glob("*.swift"))]
+    names = [f"/{WORK}/{made.path.name}/{path.name}" for path in sorted(sources.glob("*.swift"))]
     started = time.monotonic()
-    done = swiftc("-typecheck", "-warnings-as-errors", "-I", ".", *names)
+    done = swiftc("-typecheck", "-warnings-as-errors", "-I", f"/{WORK}", *names)
     seconds = time.monotonic() - started
     if done.returncode != 0:
         sys.exit(f"swiftc refuses {made.path.name}:\n{done.stderr}")
     wrapper = sources / f"{made.path.name}.swift"
     wrapper.write_text(wrapper.read_text().replace("model.prediction(from:", "model.predict(from:"))
-    assert swiftc("-typecheck", "-I", ".", *names).returncode != 0, "a wrong call is not noticed"
+    assert swiftc("-typecheck", "-I", f"/{WORK}", *names).returncode != 0, (
+        "a wrong call is not noticed"
+    )
+    shutil.rmtree(sources)
     print(f"{artifact.name}: types are right ({seconds:.1f} s), a wrong call is not", flush=True)
 
 
