@@ -21,6 +21,7 @@ from edgekit.blame import first_line, user_line
 from edgekit.border import make_border
 from edgekit.dynamic import Ranges
 from edgekit.errors import ExportError, SourceError
+from edgekit.fused import layers_kept
 from edgekit.guard import frozen, unchanged, version_of
 from edgekit.inputs import InputSpec, example_call, split_samples, vary
 from edgekit.processing.baking import PIXELS, Picture, bake
@@ -211,7 +212,8 @@ def _trace(border: torch.nn.Module, tensors: Tensors, ranges: Ranges) -> Exporte
     reasons: dict[str, Exception] = {}
     for strict in (False, True):
         try:
-            with quiet(), torch.no_grad():  # without gradients, or they leave their mark
+            # without gradients, or they leave their mark
+            with quiet(), layers_kept(), torch.no_grad():
                 exported = torch.export.export(
                     border,
                     (),

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgekit.fused import layers_kept
+
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
@@ -211,7 +213,7 @@ def _trace(
     allowed = mode.allow_non_fake_inputs
     mode.allow_non_fake_inputs = True
     try:
-        with mode, torch.no_grad():
+        with mode, layers_kept(), torch.no_grad():
             traced = make_fx(guarded, pre_dispatch=composites)(*values)
             _write_nothing(traced.graph)
     except _DeclinedError:
