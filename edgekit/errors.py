@@ -8,7 +8,8 @@
     ├── SourceError             exit 1   the model could not be loaded
     ├── ExportError             exit 1   the model loaded, but torch.export refused it
     ├── ConversionError         exit 1   a format's converter refused or died
-    │   └── UnsupportedOperatorError   1   a format cannot express an operator of the model
+    │   ├── UnsupportedOperatorError   1   a format cannot express an operator of the model
+    │   └── LimitError          exit 1   a format cannot hold a tensor of the model
     ├── ArtifactError           exit 1   a file is not the artifact that it claims to be
     ├── UnavailableError        exit 1   a dependency or platform is missing; the hint installs it
     └── VerdictError            exit 3   everything ran, and the answer is no
@@ -86,6 +87,12 @@ class UnsupportedOperatorError(ConversionError):
     """A format has no way to express an operator that the model uses."""
 
     reason = "unsupported_operator"
+
+
+class LimitError(ConversionError):
+    """A tensor of the model is beyond what a format can hold: its axes, its size, its type."""
+
+    reason = "format_limit"
 
 
 class ArtifactError(EdgekitError):

@@ -24,7 +24,7 @@ from edgekit.matching import SAME_DB, Match, match, sqnr_db
 from edgekit.program import Program
 from edgekit.runtimes import Arrays, Session
 from edgekit.tensors import Signature
-from edgekit.verification import feeds_for, plain, unplain, worst_sample
+from edgekit.verification import as_in_source, feeds_for, plain, unplain, worst_sample
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -123,7 +123,8 @@ def compare(
     graph = graph_of(program.exported)
     with runtimes.open_session(path, format_name, runtime=runtime) as session:
         feeds = [feeds_for(signature, sample) for sample in program.samples]
-        worst = worst_sample([session.run(each) for each in feeds], program.references)
+        results = [as_in_source(signature, session.run(each)) for each in feeds]
+        worst = worst_sample(results, program.references)
         values = _watched(session, feeds[worst])
         described = runtimes.describe(session.runtime)
     outputs = _outputs(program)

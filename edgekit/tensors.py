@@ -122,6 +122,8 @@ class TensorSpec:
             second; ``"pixels"`` and ``"image"`` for uint8 pictures whose processing is baked in
             (`edgekit.processing.baking`); None when the axes are the source's own.
         source_dtype: Element type in the source model, where the format had to change it.
+        source_shape: Shape in the source model, where the format had to change it: the elements
+            are the same ones in the same order.
     """
 
     name: str
@@ -129,6 +131,7 @@ class TensorSpec:
     shape: Shape
     layout: str | None = None
     source_dtype: DType | None = None
+    source_shape: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         dims = ", ".join(str(d) for d in self.shape)
@@ -159,18 +162,21 @@ class TensorSpec:
             data["layout"] = self.layout
         if self.source_dtype is not None:
             data["source_dtype"] = self.source_dtype.value
+        if self.source_shape is not None:
+            data["source_shape"] = list(self.source_shape)
         return data
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> TensorSpec:
         """Rebuild a spec from `to_json`."""
-        source = data.get("source_dtype")
+        source, shape = data.get("source_dtype"), data.get("source_shape")
         return TensorSpec(
             data["name"],
             DType(data["dtype"]),
             tuple(d if isinstance(d, int) else Dim.from_json(d) for d in data["shape"]),
             data.get("layout"),
             DType(source) if source else None,
+            None if shape is None else tuple(shape),
         )
 
 

@@ -180,7 +180,7 @@ def verify_file(
             if mismatch:
                 return Verification(FAILED, mismatch, described, session.note or "")
             feeds = [feeds_for(signature, sample) for sample in samples]
-            outputs = [session.run(each) for each in feeds]
+            outputs = [as_in_source(signature, session.run(each)) for each in feeds]
             checks = tuple(
                 judge(
                     spec,
@@ -193,7 +193,7 @@ def verify_file(
             bad = [check for check in checks if not check.passed]
             worst = worst_sample(outputs, references)
             rounding = _rounding(
-                session, feeds[worst], references[worst], tolerance, failed=bool(bad)
+                session, signature, feeds[worst], references[worst], tolerance, failed=bool(bad)
             )
         except UnavailableError as error:
             return Verification(NOT_RUN, error.message, described, session.note or "")
@@ -225,13 +225,19 @@ class _Rounding:
 
 
 def _rounding(
-    session: Session, feeds: Arrays, reference: Arrays, tolerance: Tolerance, *, failed: bool
+    session: Session,
+    signature: Signature,
+    feeds: Arrays,
+    reference: Arrays,
+    tolerance: Tolerance,
+    *,
+    failed: bool,
 ) -> _Rounding:
     """Ask the runtime what it gives without rounding and, after a failure, where rounding hurts."""
     found = session.explain(feeds, tolerance.sqnr_db if failed else None)
     if found is None:
         return _Rounding()
-    ratio = _lowest_sqnr(found.outputs, reference)
+    ratio = _lowest_sqnr(as_in_source(signature, found.outputs), reference)
     if failed and not ratio >= tolerance.sqnr_db:
         loss = (
             f"with float32 arithmetic it is {ratio:.1f} dB: "
@@ -268,7 +274,7 @@ def _with_layer(rounding: _Rounding, layers: Callable[[], Mapping[str, str]] | N
 
 
 def feeds_for(signature: Signature, sample: Arrays) -> Arrays:
-    """Turn an input set in the source's terms into the artifact's: layout and element types."""
+    """Turn an input set in the source's terms into the artifact's: layout, types and shapes."""
     feeds = {}
     for spec in signature.inputs:
         array = sample[spec.name]
@@ -278,8 +284,21 @@ def feeds_for(signature: Signature, sample: Arrays) -> Arrays:
             array = array.transpose(0, 3, 1, 2)
         if array.dtype.kind == "b" and spec.dtype is not DType.BOOL:
             array = array.astype(spec.dtype.numpy())
+        if spec.source_shape is not None:
+            array = array.reshape([size for size in spec.shape if isinstance(size, int)])
         feeds[spec.name] = array
     return feeds
+
+
+def as_in_source(signature: Signature, outputs: Arrays) -> Arrays:
+    """Give outputs the shapes that the source has, where the format changed them."""
+    shapes = {spec.name: spec.source_shape for spec in signature.outputs}
+    return {
+        name: array.reshape(shape)
+        if (shape := shapes.get(name)) is not None and array.size == math.prod(shape)
+        else array
+        for name, array in outputs.items()
+    }
 
 
 def judge(

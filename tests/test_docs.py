@@ -223,7 +223,7 @@ def test_every_sidecar_field_is_documented() -> None:
         for cls in (Artifact, Verification, OutputCheck)
         for field in dataclasses.fields(cls)
     }
-    fields |= {"schema_version", "file", "layout", "source_dtype"}
+    fields |= {"schema_version", "file", "layout", "source_dtype", "source_shape"}
     fields -= {"path"}  # files move: the sidecar has the name only
     assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
 

@@ -1,7 +1,11 @@
 """PyTorch operators that coremltools lacks for torch.export, or converts to something else.
 
-Two tables say what is here.  `_RECURRENT`: a recurrent layer arrives from torch.export as one node
-with a tuple as its value; coremltools' own functions expect one name per output, and `_tupled`
+Every converter, coremltools' own too, runs inside `_watched`: a value of another kind than
+PyTorch's is cast, arguments that were left out are given where one asks for them all, and an error
+names the operator.
+
+Two tables say what else is here.  `_RECURRENT`: a recurrent layer arrives from torch.export as one
+node with a tuple as its value; coremltools' own functions expect one name per output, and `_tupled`
 translates between the two.  `_CORRECTED`: coremltools 9.0 reads the arguments of these operators by
 position only and so loses the keyword ones without a word, or computes something near by.
 """
@@ -10,13 +14,26 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from coremltools.converters.mil import Builder as mb  # noqa: N813 - its name in all its examples
 from coremltools.converters.mil.frontend.torch import ops
-from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+from coremltools.converters.mil.frontend.torch.internal_graph import InternalTorchIRNode
+from coremltools.converters.mil.frontend.torch.torch_op_registry import (
+    _TORCH_OPS_REGISTRY,
+    register_torch_op,
+)
+
+from edgekit.blame import root_cause
+from edgekit.errors import EdgekitError, UnsupportedOperatorError
+from edgekit.passes.legalization import describe
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 Converter = Callable[[Any, Any], None]
 
@@ -26,6 +43,18 @@ _RECURRENT = {  # ATen overload -> (coremltools' function, number of outputs)
     "rnn_tanh.input": (ops.rnn_tanh, 2),
     "rnn_relu.input": (ops.rnn_relu, 2),
 }
+_NODE = "edgekit_node"
+_KINDS = {
+    torch.bool: "bool",
+    torch.float16: "fp16",
+    torch.float32: "fp32",
+    torch.float64: "fp32",
+    torch.bfloat16: "fp32",
+}
+_CONVOLUTIONS = (
+    *("conv1d", "conv2d", "conv3d", "convolution"),
+    *("conv_transpose1d", "conv_transpose2d.input", "conv_transpose3d.input"),
+)
 _FLOAT32_EPSILON = 2.0**-23  # of torch.finfo(torch.float32)
 
 
@@ -36,6 +65,79 @@ def register() -> None:
         _register(kind, _tupled(function, outputs))
     for kind, converter in _CORRECTED.items():
         _register(kind, converter)
+    converters = _TORCH_OPS_REGISTRY.name_to_func_mapping
+    for kind, converter in list(converters.items()):
+        converters[kind] = _watched(converter)
+
+
+def prepare(exported: ExportedProgram) -> None:
+    """Note on every node of a program what `_watched` has to know of it."""
+    for node in exported.graph.nodes:
+        if node.op == "call_function":
+            node.meta[_NODE] = node
+
+
+def _watched(converter: Converter) -> Converter:
+    """Let a converter say which operator it fails at, and give what PyTorch's types say."""
+
+    def convert(context: Any, node: Any) -> None:
+        origin = (node.meta or {}).get(_NODE)
+        if origin is None:
+            converter(context, node)
+            return
+        try:
+            _with_all_arguments(converter, context, node, origin)
+        except EdgekitError:
+            raise
+        except Exception as error:
+            said = " ".join(str(root_cause(error)).split())[:200]
+            raise UnsupportedOperatorError(
+                f"coremltools does not convert {describe(origin)}: {said or 'no reason given'}",
+                "Compute it in another way in the model, or leave it out of the model and do it "
+                "in the app; other formats may take it.",
+            ) from error
+        if node.name in context and origin.target is not operator.getitem:
+            typed = _typed(context[node.name], origin.meta.get("val"))
+            context.add(typed, torch_name=node.name, override=True)
+
+    return convert
+
+
+def _with_all_arguments(converter: Converter, context: Any, node: Any, origin: Any) -> None:
+    """Convert; where it asks for arguments that were left out, once more with the defaults."""
+    try:
+        converter(context, node)
+    except ValueError as error:
+        places = [each for each in origin.target._schema.arguments if not each.kwarg_only]  # noqa: SLF001
+        missing = [each for each in places[len(origin.args) :] if each.name not in origin.kwargs]
+        if "expected" not in str(error) or not missing:
+            raise
+        given = origin.args
+        origin.args = (*given, *(each.default_value for each in missing))
+        converter(context, InternalTorchIRNode.from_exir_node(origin))
+
+
+def _typed(found: Any, wanted: Any) -> Any:
+    """Cast a value that is not of PyTorch's kind: bool, integer, float16 or wider float."""
+    if isinstance(wanted, tuple | list) and isinstance(found, tuple | list):
+        return tuple(map(_typed, found, wanted)) if len(found) == len(wanted) else found
+    if not isinstance(wanted, torch.Tensor) or not isinstance(found, ops.Var):
+        return found
+    if wanted.is_complex():
+        return found  # what coremltools keeps for itself until it lowers it
+    kind = _KINDS.get(wanted.dtype, "int32")
+    if ops.types.is_list(found.sym_type) or _kind(found.dtype) == kind:
+        return found
+    return mb.cast(x=found, dtype=kind)
+
+
+def _kind(dtype: Any) -> str:
+    """Return what a value of Core ML's type is cast to when it is wanted."""
+    if ops.types.is_bool(dtype):
+        return "bool"
+    if ops.types.is_int(dtype):
+        return "int32"
+    return "fp16" if dtype == ops.types.fp16 else "fp32"
 
 
 def _register(kind: str, converter: Converter) -> None:
@@ -217,6 +319,54 @@ def _hardtanh(context: Any, node: Any) -> None:
         context.add(mb.clip(x=x, alpha=low, beta=high, name=node.name))
 
 
+def _with_any_bias(context: Any, node: Any) -> None:
+    """Add a bias that is no constant afterwards; a convolution takes constant ones only."""
+    bias = context[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else None
+    if bias is None or bias.val is not None:
+        ops._convolution(context, node)  # noqa: SLF001
+        return
+    plain = copy.copy(node)
+    plain.inputs = [*node.inputs[:2], None, *node.inputs[3:]]
+    found = _under_another_name(ops._convolution, context, plain)  # noqa: SLF001
+    shape = [1, -1, *[1] * (found.rank - 2)]
+    context.add(mb.add(x=found, y=mb.reshape(x=bias, shape=shape), name=node.name))
+
+
+def _scatter_reduce(context: Any, node: Any) -> None:
+    """Scatter with a product or an extreme value; the rest are rules."""
+    x, dim, index, source, reduce = ops._get_inputs(context, node)[:5]  # noqa: SLF001
+    how = getattr(reduce, "val", reduce)
+    mode = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}[how]
+    scattered = mb.scatter_along_axis(
+        data=x, indices=index, updates=source, axis=dim.val, mode=mode, name=node.name
+    )
+    context.add(scattered)
+
+
+def _cast(context: Any, node: Any) -> None:
+    """Cast to the nearest type that Core ML computes in."""
+    kind = _KINDS.get(node.meta["val"].dtype, "int32")
+    x = context[node.inputs[0]]
+    if _kind(x.dtype) == kind:
+        context.add(mb.identity(x=x, name=node.name))
+    else:
+        context.add(mb.cast(x=x, dtype=kind, name=node.name))
+
+
+def _reshape(context: Any, node: Any) -> None:
+    """Take all axes away where that is asked for; coremltools leaves such a value as it is."""
+    if node.meta["val"].dim():
+        ops.view(context, node)
+        return
+    x = context[node.inputs[0]]
+    context.add(mb.squeeze(x=x, name=node.name) if x.rank else x, torch_name=node.name)
+
+
+def _copy(context: Any, node: Any) -> None:
+    """Make a value of its own: a clone that is left in the graph is an output."""
+    context.add(mb.identity(x=context[node.inputs[0]], name=node.name))
+
+
 _INTEGERS = {"int", "int32", "int64", "NoneType"}
 _CORRECTED: dict[str, Converter] = {
     "gelu": _gelu,
@@ -236,4 +386,11 @@ _CORRECTED: dict[str, Converter] = {
     "div": _div,
     "floor_divide": _floor_divide,
     "hardtanh": _hardtanh,
+    "_to_copy": _cast,
+    "to.dtype": _cast,
+    "clone": _copy,
+    "scatter_reduce.two": _scatter_reduce,
+    **dict.fromkeys(_CONVOLUTIONS, _with_any_bias),
+    "view": _reshape,
+    "reshape": _reshape,
 }

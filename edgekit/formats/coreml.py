@@ -1,8 +1,8 @@
 """Core ML ML Programs, through ``coremltools``.
 
 A Core ML model takes and gives 32-bit tensors: int64 ones, token inputs among them, become int32,
-and bool ones float32; the signature says so.  Recipe ``fp16`` computes in float16 behind float32
-inputs and outputs.
+bool and float16 ones float32; and ones of one to five axes.  The signature says what it was.
+Recipe ``fp16`` computes in float16 behind float32 inputs and outputs.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import ConversionError, UnavailableError
+from edgekit.errors import ConversionError, LimitError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
-from edgekit.passes.legalization import legalize
+from edgekit.passes import functionalize
+from edgekit.passes.graph import calls
+from edgekit.passes.legalization import describe, legalize
 from edgekit.processing.baking import IMAGE, PIXELS
 from edgekit.program import Program
 from edgekit.recipe import Recipe
@@ -90,14 +92,21 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     warm_up()
     import coremltools as ct
 
+    from edgekit.formats import _coreml_border, _coreml_ops
+
+    exported = _taking_images(_in_dialect(program), program.signature)
     signature = mapped(program.signature, _MAPPED, _as_image)
+    signature = _coreml_border.fit_border(exported, signature)
+    exported = _legalized(exported)
+    _coreml_ops.prepare(exported)
     outputs = [  # from iOS 16 on, a float16 program would give float16
         ct.TensorType(spec.name, dtype=spec.dtype.numpy().type if spec.dtype.is_float else None)
         for spec in signature.outputs
     ]
+    _refuse_many_axes(exported)
     precision = ct.precision.FLOAT16 if recipe.activations == "float16" else ct.precision.FLOAT32
     model: coremltools.models.MLModel = ct.convert(
-        _legalized(_taking_images(_in_dialect(program), program.signature)),
+        exported,
         outputs=outputs,
         minimum_deployment_target=getattr(ct.target, f"iOS{_oldest_ios(program, options)}"),
         compute_precision=precision,
@@ -189,7 +198,19 @@ def accepts(operator: Any) -> bool:
 def _legalized(exported: ExportedProgram) -> ExportedProgram:
     """Return the program in operators that coremltools takes, in the dialect that it asks for."""
     exported = legalize(exported, "coreml", accepts)
-    return exported if exported.dialect == "ATEN" else exported.run_decompositions({})
+    if exported.dialect != "ATEN":
+        exported = functionalize.in_dialect(exported)
+    return exported
+
+
+def _refuse_many_axes(exported: ExportedProgram) -> None:
+    for node in calls(exported):
+        rank = getattr(node.meta.get("val"), "ndim", 0)
+        if rank > 5:
+            raise LimitError(
+                f"{describe(node)} gives a tensor of {rank} axes; Core ML knows five.",
+                "Join axes in the model that the operator treats alike, with reshape.",
+            )
 
 
 def summarize(path: Path) -> ModelSummary:

@@ -43,7 +43,9 @@ def _facts(found: Inspection, *, all_operators: bool) -> list[tuple[str, str]]:
 
 
 def _tensor(spec: TensorSpec) -> str:
-    was = f" (the source has {spec.source_dtype.value})" if spec.source_dtype else ""
+    source = [spec.source_dtype.value] if spec.source_dtype else []
+    source += [str(list(spec.source_shape))] if spec.source_shape is not None else []
+    was = f" (the source has {' '.join(source)})" if source else ""
     return f"{spec}{f', {spec.layout}' if spec.layout else ''}{was}"
 
 

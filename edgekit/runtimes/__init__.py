@@ -200,6 +200,8 @@ def fit(array: Array, spec: TensorSpec) -> Array:
     Raises:
         UsageError: its shape does not fit, or a value would change in the conversion of its type.
     """
+    if spec.shape == (1,) and not array.ndim:
+        array = array.reshape(1)  # what a format without scalars made of one
     if not spec.accepts(array.shape):
         raise UsageError(
             f"Input {spec.name!r} has shape {list(array.shape)}.", f"The model takes {spec}."
