@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 PIPELINE = (
     "fold_batch_norm",  # a quarter of a CNN's nodes; first, while a layer is still one node
     "functionalize",  # the others read the graph as equations
+    "join_reshapes",  # leaves reshapes that do nothing
     "drop_no_ops",  # before folding, which need not compute them
     "drop_broadcasts",  # before folding, which would write a broadcast constant out
     "fold_constants",
     "drop_unused_weights",  # last: folding leaves weights that nothing reads
 )
 # Tidies what rules wrote.
-AFTER_REWRITES = ("drop_no_ops", "drop_broadcasts", "fold_constants", "drop_unused_weights")
+AFTER_REWRITES = PIPELINE[2:]
 
 
 @dataclass(frozen=True)

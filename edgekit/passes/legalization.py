@@ -12,7 +12,7 @@ An operator that none of them covers is reported with the user's line before the
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from edgekit import passes
@@ -78,8 +78,9 @@ def _rewrite(
     """Rewrite one node if there is need and a way; remember it otherwise."""
     name = name_of(node).removeprefix("aten.")
     for rule in rules.get(name, ()):
+        rewrite = partial(rule.rewrite, node.target) if rule.is_shared else rule.rewrite
         try:
-            if expand(exported, node, rule.rewrite):
+            if expand(exported, node, rewrite):
                 return True
         except Exception as error:
             raise passes.broken(f"{rule.name} of {name}", (), error) from error

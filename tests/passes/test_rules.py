@@ -82,7 +82,7 @@ RULES = {  # formats that need a rule, a function, its inputs
     ),
     "index, a tensor": (REAL, lambda x, i: x[:, i], None, X, torch.tensor(-2)),
     "max_pool2d, places": (
-        TFLITE,
+        TFLITE | {"coreml"},
         lambda x: functional.max_pool2d(x, 3, 2, 1, return_indices=True)[1],
         *(None, torch.randn(1, 2, 7, 6)),
     ),
@@ -143,7 +143,12 @@ RULES = {  # formats that need a rule, a function, its inputs
         lambda x: x.scatter_reduce(1, PLACES, x * 2, "amin"),
         *(None, X),
     ),
-    "scatter_reduce, mean": (TFLITE, lambda x: x.scatter_reduce(1, PLACES, x, "mean"), None, X),
+    "scatter_reduce, mean": (
+        TFLITE | {"coreml"},
+        lambda x: x.scatter_reduce(1, PLACES, x, "mean"),
+        None,
+        X,
+    ),
     "attention, one head of keys": (
         ALL,
         lambda q, k: functional.scaled_dot_product_attention(q, k, k + 1, enable_gqa=True),

@@ -32,11 +32,14 @@ class Rule:
         operators: Names of the ATen overloads that it rewrites, without ``aten.``.
         why: For each format that needs it, what is wrong without it.
         rewrite: The function that is traced in the operator's place.
+        is_shared: Whether it is written for all of the operators at once: it is given the operator
+            before the arguments.
     """
 
     operators: tuple[str, ...]
     why: dict[str, str]
     rewrite: Callable[..., Any]
+    is_shared: bool = False
 
     @property
     def name(self) -> str:
@@ -47,11 +50,14 @@ class Rule:
 _RULES: list[Rule] = []
 
 
-def rule(*operators: str, **why: str) -> Callable[[Rewrite], Rewrite]:
-    """Declare the decorated function as a rewrite of `operators` for the formats in `why`."""
+def rule(*operators: str, shared: bool = False, **why: str) -> Callable[[Rewrite], Rewrite]:
+    """Declare the decorated function as a rewrite of `operators` for the formats in `why`.
+
+    With `shared` it is given the operator as its first argument.
+    """
 
     def declare(function: Rewrite) -> Rewrite:
-        _RULES.append(Rule(operators, why, function))
+        _RULES.append(Rule(operators, why, function, shared))
         return function
 
     return declare

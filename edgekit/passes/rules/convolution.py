@@ -156,6 +156,29 @@ def transposed_with_output_padding(
     return result if bias is None else result + bias.reshape(-1, *[1] * rank)
 
 
+@rule("conv_tbc.default", coreml="no operation for it")
+def steps_first(x: Tensor, weight: Tensor, bias: Tensor, padding: int = 0) -> Any:
+    """Convolve with the steps last."""
+    import torch.nn.functional as F  # noqa: N812
+
+    found = F.conv1d(x.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=padding)
+    return found.permute(2, 0, 1)
+
+
+@rule(
+    "conv_transpose1d.default",
+    "conv_transpose2d.input",
+    "conv_transpose3d.input",
+    shared=True,
+    coreml=_NO_BATCH,
+)
+def transposed_unbatched(operator: Any, x: Tensor, weight: Tensor, *rest: Any) -> Any:
+    """Convolve a batch of one."""
+    if x.dim() == weight.dim():
+        return NotImplemented
+    return operator(x.unsqueeze(0), weight, *rest).squeeze(0)
+
+
 def _convolution(weight: Tensor) -> Any:
     import torch
 

@@ -54,10 +54,46 @@ def erfc(x: Tensor) -> Tensor:
     return 1.0 - x.erf()
 
 
+@rule("erfinv.default", coreml="no operation for it")
+def erfinv(x: Tensor) -> Tensor:
+    """Take a polynomial of ``-log(1 - x^2)`` near 0, and one of its root far out.
+
+    They are M. Giles', "Approximating the erfinv function" (2010).
+    """
+    w = -((1 - x) * (1 + x)).log()
+    near = _polynomial(w - 2.5, _NEAR)
+    far = _polynomial(w.sqrt() - 3.0, _FAR)
+    return torch.where(w < 5, near, far) * x
+
+
+_NEAR = (
+    *(2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087),
+    *(-0.00125372503, -0.00417768164, 0.246640727, 1.50140941),
+)
+_FAR = (
+    *(-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773),
+    *(-0.0076224613, 0.00943887047, 1.00167406, 2.83297682),
+)
+
+
+def _polynomial(x: Tensor, factors: tuple[float, ...]) -> Tensor:
+    """Compute a polynomial by Horner's rule, the highest power's factor first."""
+    total = torch.full_like(x, factors[0])
+    for factor in factors[1:]:
+        total = total * x + factor
+    return total
+
+
 @rule("exp2.default", tflite="no lowering for it")
 def exp2(x: Tensor) -> Tensor:
     """Take the natural base."""
     return (x * math.log(2)).exp()
+
+
+@rule("signbit.default", coreml="no operation for it")
+def signbit(x: Tensor) -> Tensor:
+    """Ask what is less than 0; a negative zero counts as zero."""
+    return x < 0
 
 
 @rule("trunc.default", coreml="no operation for it")
@@ -85,6 +121,33 @@ def atan2(y: Tensor, x: Tensor) -> Tensor:
 def acosh(x: Tensor) -> Tensor:
     """Write it by the logarithm; ``x^2 - 1`` by its factors loses nothing near 1."""
     return (x + ((x - 1) * (x + 1)).sqrt()).log()
+
+
+@rule("asinh.default", coreml="its converter calls an operation that is not there")
+def asinh(x: Tensor) -> Tensor:
+    """Write it by the logarithm of 1 + y, which loses nothing near 0."""
+    size = x.abs()
+    square = size.square()
+    return (size + square / (1 + (square + 1).sqrt())).log1p() * x.sign()
+
+
+@rule("clamp_min.default", coreml="wants both bounds")
+def clamp_min(x: Tensor, low: float) -> Tensor:
+    """Leave the other bound out."""
+    return x.clamp(min=low)
+
+
+@rule("clamp_max.default", coreml="wants both bounds")
+def clamp_max(x: Tensor, high: float) -> Tensor:
+    """Leave the other bound out."""
+    return x.clamp(max=high)
+
+
+@rule("masked_fill.Scalar", "masked_fill.Tensor", coreml="does not broadcast to the mask")
+def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Choose between the value and a number of its type."""
+    number = torch.full((), value, dtype=x.dtype) if not isinstance(value, Tensor) else value
+    return torch.where(mask, number.to(x.dtype), x)
 
 
 @rule("hardshrink.default", coreml="mixes types")

@@ -89,6 +89,25 @@ def _table(sizes: list[int], output_size: list[int]) -> Tensor:
     return torch.tensor(rows)
 
 
+_NO_BATCH = "needs a batch axis"
+
+
+@rule(
+    *(f"{kind}_pool{rank}d.default" for kind in ("max", "avg") for rank in (1, 2, 3)),
+    *(f"max_pool{rank}d_with_indices.default" for rank in (2, 3)),
+    shared=True,
+    coreml=_NO_BATCH,
+)
+def unbatched(operator: Any, x: Tensor, kernel_size: list[int], *rest: Any) -> Any:
+    """Pool a batch of one."""
+    if x.dim() != len(kernel_size) + 1:
+        return NotImplemented
+    found = operator(x.unsqueeze(0), kernel_size, *rest)
+    if isinstance(found, Tensor):
+        return found.squeeze(0)
+    return tuple(each.squeeze(0) for each in found)
+
+
 @rule(
     "max_pool1d.default",
     "max_pool2d.default",
@@ -121,7 +140,12 @@ def max_pool(
     return reduce(torch.maximum, parts)
 
 
-@rule("max_pool2d_with_indices.default", tflite="other places than PyTorch's")
+@rule(
+    "max_pool2d_with_indices.default",
+    "max_pool3d_with_indices.default",
+    tflite="other places than PyTorch's",
+    coreml="does not say where the largest stands",
+)
 def max_pool_with_places(
     x: Tensor,
     kernel_size: list[int],

@@ -9,17 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgekit.passes.graph import computed_now
 from edgekit.passes.rules import rule
 
 
-@rule("matmul.default", coreml="a vector against a batch comes out wrong")
+@rule("matmul.default", "mv.default", "dot.default", coreml="vectors fail or come out wrong")
 def matmul(x: Tensor, y: Tensor) -> Any:
     """Give a vector its second axis for the time of the product."""
-    if min(x.dim(), y.dim()) > 1 or max(x.dim(), y.dim()) < 3:
+    if min(x.dim(), y.dim()) > 1:
         return NotImplemented
-    if x.dim() == 1:
-        return torch.matmul(x[None], y).squeeze(-2)
-    return torch.matmul(x, y[:, None]).squeeze(-1)
+    left, right = x[None] if x.dim() == 1 else x, y[:, None] if y.dim() == 1 else y
+    found = torch.matmul(left, right)
+    return found.reshape([*x.shape[:-1], *(y.shape[:-2] + y.shape[-1:] if y.dim() > 1 else ())])
+
+
+@rule("bilinear.default", coreml="no operation for it", tflite="no lowering")
+def bilinear(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply with one side, then with the other."""
+    out, left, right = weight.shape
+    halfway = x @ weight.permute(1, 0, 2).reshape(left, out * right)
+    found = (halfway.reshape(*x.shape[:-1], out, right) * y.unsqueeze(-2)).sum(-1)
+    return found if bias is None else found + bias
 
 
 @rule("addbmm.default", coreml="no operation for it", tflite="no lowering", onnx="no function")
@@ -42,6 +52,14 @@ def _scaled(x: Tensor, factor: float) -> Tensor:
 def cdist(x: Tensor, y: Tensor, p: float = 2, _mode: int | None = None) -> Tensor:
     """Subtract all pairs; no shortcut through products, which loses small distances."""
     return _norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1)
+
+
+@rule("_pdist_forward.default", "pdist.default", coreml="no operation for it")
+def pdist(x: Tensor, p: float = 2) -> Tensor:
+    """Subtract each from all that follow."""
+    with computed_now():
+        one, two = torch.triu_indices(x.shape[0], x.shape[0], 1).unbind()
+    return _norm(x.index_select(0, one) - x.index_select(0, two), p, -1)
 
 
 @rule("dist.default", coreml="reads an argument that is not there")
@@ -102,7 +120,7 @@ def _diagonals(term: str, x: Tensor) -> tuple[str, Tensor]:
     return term, x
 
 
-@rule("_trilinear.default", tflite="no lowering for it")
+@rule("_trilinear.default", coreml="no operation for it", tflite="no lowering for it")
 def trilinear(
     x: Tensor,
     weight: Tensor,

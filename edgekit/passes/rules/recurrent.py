@@ -64,6 +64,37 @@ def projected_lstm(
     return (x, *(torch.stack(ends) for ends in zip(*last, strict=True)))
 
 
+@rule("rnn_tanh.input", "rnn_relu.input", shared=True, coreml="one direction only")
+def both_directions(
+    operator: Any,
+    x: Tensor,
+    state: Tensor,
+    params: list[Tensor],
+    has_biases: Any,
+    layers: int,
+    dropout: float,
+    train: Any,
+    bidirectional: Any,
+    batch_first: Any,
+) -> Any:
+    """Run each direction of each layer as a layer of its own."""
+    if train or not bidirectional:
+        return NotImplemented
+    steps, each = (1 if batch_first else 0), len(params) // (2 * layers)
+    options = (has_biases, 1, dropout, False, False, batch_first)
+    last = []
+    for layer in range(layers):
+        parts = []
+        for backward in (0, 1):
+            row = 2 * layer + backward
+            begin, weights = state[row : row + 1], params[row * each : (row + 1) * each]
+            found, end = operator(x.flip([steps]) if backward else x, begin, weights, *options)
+            parts.append(found.flip([steps]) if backward else found)
+            last.append(end)
+        x = torch.cat(parts, -1)
+    return x, torch.cat(last)
+
+
 @rule("gru.input", tflite=_UNROLLED)
 def gru(x: Tensor, state: Tensor, params: list[Tensor], *options: Any) -> Any:
     """Make one loop per layer and direction."""

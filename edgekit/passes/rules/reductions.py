@@ -110,6 +110,29 @@ def cummax(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return values.movedim(-1, dim), places.movedim(-1, dim)
 
 
+@rule(
+    "cummin.default",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
+def cummin(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Take the largest of the negatives."""
+    values, places = cummax(-x, dim)
+    return -values, places
+
+
+@rule(
+    "median.default",
+    coreml="no operation for it",
+    onnx="no function for it",
+    tflite="no lowering for it",
+)
+def median_of_all(x: Tensor) -> Tensor:
+    """Take it along the one axis that is left."""
+    return median(x.reshape(-1), 0)[0]
+
+
 @rule("index_fill.int_Scalar", coreml="ranks do not fit")
 def index_fill(x: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
     """Choose by a mask of the axis."""

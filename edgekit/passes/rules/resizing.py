@@ -127,11 +127,11 @@ def grid_sampler_that_reflects(x: Tensor, grid: Tensor, mode: int, padding: int,
 @rule("affine_grid_generator.default", coreml="loses its sizes")
 def affine_grid(theta: Tensor, size: list[int], align: Any) -> Any:
     """Multiply the grid of the unit transform."""
-    if len(size) != 4:
-        return NotImplemented
-    batch, _channels, rows, columns = size
+    batch, _channels, *sizes = size
+    rank = len(sizes)
     with computed_now():
-        unit = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]]).to(theta.dtype)
-        plain = _ATEN.affine_grid_generator.default(unit, [1, 1, rows, columns], align)
-        places = torch.cat([plain.reshape(-1, 2), torch.ones(rows * columns, 1)], 1)
-    return (places @ theta.transpose(1, 2)).reshape(batch, rows, columns, 2)
+        unit = torch.eye(rank, rank + 1, dtype=theta.dtype)[None]
+        plain = _ATEN.affine_grid_generator.default(unit, [1, 1, *sizes], align)
+        plain = plain.reshape(-1, rank)
+        places = torch.cat([plain, torch.ones_like(plain[:, :1])], 1)
+    return (places @ theta.transpose(1, 2)).reshape(batch, *sizes, rank)

@@ -155,6 +155,21 @@ def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     return x.reshape(*x.shape[:-2], rows * columns).index_select(-1, places)
 
 
+@rule("diagonal_scatter.default", coreml="no operation for it")
+def diagonal_scatter(
+    x: Tensor, source: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    """Choose between the tensor and the diagonal, gathered to where it belongs."""
+    last = x.movedim((dim1, dim2), (-2, -1))
+    rows, columns = last.shape[-2:]
+    with computed_now():
+        away = torch.arange(columns) - torch.arange(rows)[:, None] - offset
+        on = away == 0
+        table = (on.reshape(-1).cumsum(0) - 1).clamp(min=0)  # rows hold one each, in order
+    spread = source.index_select(-1, table).reshape(*source.shape[:-1], rows, columns)
+    return torch.where(on, spread, last).movedim((-2, -1), (dim1, dim2))
+
+
 @rule("expand.default", tflite="merged with transpositions behind it, by the wrong sizes")
 def expand(x: Tensor, size: list[int], *, implicit: Any = False) -> Any:
     """Join copies where one axis grows."""
