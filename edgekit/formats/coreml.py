@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ConversionError, LimitError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
-from edgekit.passes import functionalize
+from edgekit.passes import functionalize, narrow_integers
 from edgekit.passes.graph import calls
 from edgekit.passes.legalization import describe, legalize
 from edgekit.processing.baking import IMAGE, PIXELS
@@ -197,7 +197,7 @@ def accepts(operator: Any) -> bool:
 
 def _legalized(exported: ExportedProgram) -> ExportedProgram:
     """Return the program in operators that coremltools takes, in the dialect that it asks for."""
-    exported = legalize(exported, "coreml", accepts)
+    exported = narrow_integers.run(legalize(exported, "coreml", accepts)).exported
     if exported.dialect != "ATEN":
         exported = functionalize.in_dialect(exported)
     return exported

@@ -18,6 +18,7 @@ from edgekit import buckets, passes
 from edgekit.blame import first_line, root_cause
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.passes import narrow_integers
 from edgekit.passes.legalization import legalize
 from edgekit.program import Program
 from edgekit.recipe import Recipe
@@ -108,7 +109,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     for name, each in _at_each_size(program).items():
         if program.quantization is not None:
             each = dialects.with_quantize_nodes(dialects.with_float_biases(each))
-        each = legalize(each, "tflite", accepts)
+        each = narrow_integers.run(legalize(each, "tflite", accepts)).exported
         if options["layout"] == "nhwc":
             each = _take_channels_last(
                 each, [s.name for s in signature.inputs if s.layout == "nhwc"]
