@@ -94,21 +94,11 @@ class Program:
 
 def load(folder: Path) -> Program:
     """Open a program that `Program.save` wrote; weights are mapped, not read."""
-    import torch
-
     data = describe(folder)
     quantized = data["quantization"]
     if quantized:
         importlib.import_module("torch.ao.quantization.fx._decomposed")  # registers its operators
-    with quiet():
-        exported = torch.export.load(folder / "graph.pt2")
-    state = tensorstore.read(folder / "weights.safetensors")
-    exported._state_dict = {  # noqa: SLF001 - torch offers no public way to swap weights in
-        name: torch.nn.Parameter(state[name], requires_grad=False)
-        if isinstance(stub, torch.nn.Parameter)
-        else state[name]
-        for name, stub in exported.state_dict.items()
-    }
+    exported = _read_graph(folder / "graph.pt2", tensorstore.read(folder / "weights.safetensors"))
     samples, references = load_samples(folder / "samples.npz")
     metadata = Metadata(**{**data["metadata"], "labels": tuple(data["metadata"]["labels"])})
     signature = Signature.from_json(data["signature"])
@@ -188,6 +178,9 @@ def _read_graph(file: Path | io.BytesIO, state: Mapping[str, torch.Tensor]) -> E
         else state[name]
         for name, stub in exported.state_dict.items()
     }
+    # the file has a node for every result of an operator, and converters lower what nothing reads
+    exported.graph.eliminate_dead_code()
+    exported.graph_module.recompile()
     return exported
 
 
