@@ -15,6 +15,7 @@ from edgekit.errors import UsageError
 from edgekit.layers import LayerReport, layers_of
 from edgekit.layers import compare as compare_layers
 from edgekit.plan import TIMEOUT, in_memory
+from edgekit.processing.baking import BAKED
 from edgekit.recipe import Recipe, Tolerance, load_recipe
 from edgekit.tensors import Signature
 from edgekit.verification import Verification, verify_file
@@ -60,7 +61,10 @@ def audit(
     folder = cache.working_folder()
     crew: list[worker.Worker] = []
     try:
-        _export(folder, crew, source, example_inputs, inputs, weights, input_data, timeout)
+        bake = known is not None and any(s.layout in BAKED for s in known.signature.inputs)
+        _export(
+            folder, crew, source, example_inputs, inputs, weights, input_data, timeout, bake=bake
+        )
         crew.append(worker.start(cache.log_file("verify"), temporary=folder))
         request = {
             "folder": str(folder),
@@ -123,6 +127,8 @@ def _export(
     weights: str | Path | None,
     input_data: str | Path | None,
     timeout: float,
+    *,
+    bake: bool,
 ) -> None:
     data = str(input_data) if input_data is not None else None
     if not isinstance(source, str):
@@ -131,6 +137,7 @@ def _export(
             folder,
             inputs=inputs,
             input_data=Path(data) if data else None,
+            bake=bake,
         )
         return
     request: dict[str, Any] = {
@@ -140,6 +147,7 @@ def _export(
         "inputs": list(inputs),
         "input_data": data,
         "metadata": {},
+        "bake": bake,
     }
     crew.append(worker.start(cache.log_file("export"), temporary=folder))
     worker.call(crew[0], "edgekit.lowering:export_to", request, timeout=timeout)

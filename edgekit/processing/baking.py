@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PIXELS, IMAGE = "pixels", "image"
 """Layouts of a baked input: uint8 (1, H, W, C), and Core ML's (1, C, H, W)."""
+BAKED = (PIXELS, IMAGE)
 
 
 @dataclass(frozen=True)

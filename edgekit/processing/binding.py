@@ -17,7 +17,7 @@ import numpy as np
 
 from edgekit.errors import UsageError
 from edgekit.processing import reference
-from edgekit.processing.baking import IMAGE, PIXELS
+from edgekit.processing.baking import BAKED, IMAGE, PIXELS
 from edgekit.processing.schema import AFTER, BEFORE, STEP_NAME, Processing, Step
 from edgekit.runtimes import Array, Arrays
 from edgekit.tensors import Dim, DType, Signature, TensorSpec
@@ -153,7 +153,6 @@ def _summary(key: str, value: Any) -> Any:
 # -- One function for each kind of step ------------------------------------------------------------
 
 
-_BAKED = (PIXELS, IMAGE)
 _LAYOUTS = {"nhwc": "nhwc", PIXELS: "nhwc", IMAGE: "nchw"}
 _AS_PIXELS: dict[str, Any] = {"divide_by": 1.0, "mean": (0.0,), "std": (1.0,)}
 """What is left to do where the model does the arithmetic itself."""
@@ -162,7 +161,7 @@ _AS_PIXELS: dict[str, Any] = {"divide_by": 1.0, "mean": (0.0,), "std": (1.0,)}
 def _image(step: Step, border: _Border) -> Step:
     spec = border.specs[step.options["input"]]
     shape = _shape(spec)
-    if spec.layout in _BAKED:
+    if spec.layout in BAKED:
         order = {"bgr": "rgb"}.get(step.options["channels"], step.options["channels"])
         step = _with(step, **_AS_PIXELS, channels=order)
     layout = _LAYOUTS.get(spec.layout or "") or step.options["layout"]

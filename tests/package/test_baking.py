@@ -123,3 +123,9 @@ def test_what_cannot_be_baked():
 
 def test_a_dry_run_says_so():
     assert plan("x.py", bake_preprocessing=True).to_json()["bake_preprocessing"] is True
+
+
+def test_a_baked_artifact_can_be_verified_again(baked):
+    source = str(SAMPLES / "digit_classifier.py")
+    again = edgekit.verify(baked / "digit_classifier.onnx", source)
+    assert again.status == "passed"

@@ -35,7 +35,7 @@ def signed(artifact, tmp_path):  # noqa: F811
     """Return a signed package, and the public keys of its signer and of somebody else."""
     private, public = keys(tmp_path, "mine")
     _, other = keys(tmp_path, "other")
-    (made,) = package([artifact], ["android"], tmp_path / "d", key=private)
+    (made,) = package([artifact], ["linux"], tmp_path / "d", key=private)
     return made.path, public, other
 
 
@@ -48,6 +48,16 @@ def test_a_signature_holds_for_its_key_only(signed):
     assert check(path).signed_by == ""
     with pytest.raises(VerdictError, match="has no signature"):
         check(path, public)
+
+
+def test_folders_are_signed_as_files_are(artifact, tmp_path):  # noqa: F811
+    private, public = keys(tmp_path, "mine")
+    (made,) = package([artifact], ["android"], tmp_path / "d", key=private)
+    assert made.path.is_dir()
+    assert check(made.path, public).signed_by != ""
+    (made.path / "more").touch()
+    with pytest.raises(ArtifactError):
+        check(made.path, public)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +81,7 @@ def test_changed_signatures_are_named(signed, change, said):
 def test_a_resealed_package_does_not_pass_its_old_signature(signed, artifact, tmp_path):  # noqa: F811
     path, public, _ = signed
     kept = signature_of(path).read_bytes()
-    package([artifact], ["android"], path.parent, author="somebody else")
+    package([artifact], ["linux"], path.parent, author="somebody else")
     assert not signature_of(path).exists()
     signature_of(path).write_bytes(kept)
     with pytest.raises(ArtifactError, match="of another package"):
