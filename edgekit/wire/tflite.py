@@ -169,7 +169,7 @@ class _Reader:
         return TFLiteModel(
             version=self.root.number(0, "I"),
             description=self.root.text(3),
-            main=replace(main, signature=_at_all_sizes(main, signatures.values())),
+            main=_at_all_sizes(main, signatures.values()),
             signatures=signatures,
             computed=tuple(self.computed(0)),
             ops=by_size(Counter(self.ops())),
@@ -311,8 +311,8 @@ def same_call(left: EntryPoint, right: EntryPoint) -> bool:
     return sides[0] == sides[1]
 
 
-def _at_all_sizes(main: EntryPoint, entries: Iterable[EntryPoint]) -> Signature:
-    """Return a signature with the sizes of all subgraphs that differ from it in nothing else."""
+def _at_all_sizes(main: EntryPoint, entries: Iterable[EntryPoint]) -> EntryPoint:
+    """Return `main` with the sizes of all subgraphs that differ from it in nothing else."""
     alike = [entry.signature for entry in entries if same_call(entry, main)]
 
     def merged(specs: list[TensorSpec]) -> TensorSpec:
@@ -324,11 +324,12 @@ def _at_all_sizes(main: EntryPoint, entries: Iterable[EntryPoint]) -> Signature:
         return replace(specs[0], shape=shape)
 
     if len(alike) < 2 or not all(s.is_static for each in alike for s in each.inputs + each.outputs):
-        return main.signature
-    return Signature(
+        return main
+    signature = Signature(
         tuple(merged(list(specs)) for specs in zip(*(s.inputs for s in alike), strict=True)),
         tuple(merged(list(specs)) for specs in zip(*(s.outputs for s in alike), strict=True)),
     )
+    return replace(main, signature=signature)
 
 
 def _in_order(entries: Iterable[Table], calling_order: list[int]) -> list[tuple[str, int]]:
