@@ -12,6 +12,11 @@
     │   └── LimitError          exit 1   a format cannot hold a tensor of the model
     ├── ArtifactError           exit 1   a file is not the artifact that it claims to be
     ├── UnavailableError        exit 1   a dependency or platform is missing; the hint installs it
+    ├── DeviceError             exit 1   a device cannot be reached, or something failed on it
+    │   ├── LinkLostError       exit 1   the connection broke; what arrived before is kept
+    │   ├── HostKeyError        exit 1   the device's identity is unknown, or not the known one
+    │   ├── DeviceBusyError     exit 1   another run has the device; the message names its holder
+    │   └── DeviceTimeoutError  exit 1   a program on the device took too long and was killed
     └── VerdictError            exit 3   everything ran, and the answer is no
 
 A message is one sentence: what is wrong and where.  A hint is one sentence: what to do.  A reason
@@ -105,6 +110,36 @@ class UnavailableError(EdgekitError):
     """A package or platform that this step needs is not here."""
 
     reason = "unavailable"
+
+
+class DeviceError(EdgekitError):
+    """A device cannot be reached, or something failed on it."""
+
+    reason = "device_failed"
+
+
+class LinkLostError(DeviceError):
+    """The connection to a device broke."""
+
+    reason = "link_lost"
+
+
+class HostKeyError(DeviceError):
+    """The host key of a device is unknown, or is not the one that is known."""
+
+    reason = "host_key"
+
+
+class DeviceBusyError(DeviceError):
+    """Another run has the device."""
+
+    reason = "device_busy"
+
+
+class DeviceTimeoutError(DeviceError):
+    """A program on a device took too long and was killed."""
+
+    reason = "device_timeout"
 
 
 class VerdictError(EdgekitError):

@@ -1,0 +1,371 @@
+"""One connection to a device: what every transport has in common."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+from edgekit.devices import Device
+from edgekit.errors import (
+    DeviceBusyError,
+    DeviceError,
+    DeviceTimeoutError,
+    LinkLostError,
+    UsageError,
+)
+from edgekit.hashing import sha256_of
+from edgekit.text import printable
+from edgekit.transports import Finished, Link, _scripts
+
+BEAT = 5.0  # seconds between signs of life
+DEAD = 20.0  # seconds without one until a side gives the other up
+GRACE = 20.0  # seconds that a lost workspace waits for a new connection
+_SHORT = 60.0  # seconds for anything that is done in an instant
+_TRIES = 3  # connections that one push may take
+_LINE = 2**26  # characters: a longer line of a program is cut in pieces
+_BUSY = 75  # exit code of the locking script
+
+
+class Session:
+    """See `edgekit.transports.Connection`; made by `edgekit.transports.connect`."""
+
+    def __init__(self, device: Device, open_link: Callable[[Device], Link]) -> None:
+        self._device = device
+        self._open_link = open_link
+        self._where = f"device {printable(device.name)!r}"
+        self._groups: set[str] = set()
+        self.workspace = PurePosixPath()
+        self._open(space="")
+
+    # -- The life of a connection ------------------------------------------------------------------
+
+    def _open(self, space: str) -> None:
+        """Connect, and start the guardian of a new workspace or of the one given."""
+        self._lost = threading.Event()
+        self._closing = threading.Event()
+        self._link = self._open_link(self._device)
+        folder = self._device.folder or self._link.folder
+        self._lock_path = str(PurePosixPath(folder) / "edgekit.lock")
+        self._guardian = self._link.start()
+        try:
+            self._guardian.write(
+                _scripts.guardian(
+                    folder=folder, lock=self._lock_path, space=space, dead=DEAD, grace=GRACE
+                )
+            )
+            words = self._greeting().split(maxsplit=2)
+        except BaseException:
+            self._guardian.end()
+            self._link.close()
+            raise
+        self._guardian_pid, self.workspace = words[1], PurePosixPath(words[2])
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._heart.start()
+
+    def _greeting(self) -> str:
+        """Return the guardian's first line."""
+        out, err = b"", b""
+        deadline = time.monotonic() + _SHORT
+        while time.monotonic() < deadline:
+            piece = self._guardian.read(1.0)
+            if piece is None:
+                continue
+            kind, data = piece
+            out, err = out + data * (kind == "out"), err + data * (kind == "err")
+            for line in out.decode(errors="replace").splitlines(keepends=True):
+                if line.startswith("space ") and line.endswith("\n"):
+                    return line.rstrip("\n")
+            if kind == "end":
+                break
+        said = printable(err.decode(errors="replace").strip()[-300:])
+        raise DeviceError(
+            f"No workspace could be made on {self._where}" + (f": {said}." if said else "."),
+            "Name a folder that may be written, with `folder` in its table in edgekit.toml.",
+        )
+
+    def _beat(self) -> None:
+        """Tell the guardian every few seconds that we live, and hear that it does."""
+        heard = sent = time.monotonic()
+        guardian, lost, closing = self._guardian, self._lost, self._closing
+        while not closing.is_set():
+            now = time.monotonic()
+            if now >= sent + BEAT:
+                guardian.write(b"beat\n")
+                sent = now
+            piece = guardian.read(0.2)
+            if piece is not None and piece[0] == "out":
+                heard = time.monotonic()
+            ended = piece is not None and piece[0] == "end"
+            if ended or time.monotonic() > heard + DEAD:
+                lost.set()
+                return
+
+    def close(self) -> None:
+        """End what runs, remove the workspace, give the lock back, disconnect."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._heart.join()
+        if not self._lost.is_set():
+            self._guardian.write(b"bye\n")
+            deadline = time.monotonic() + DEAD
+            while time.monotonic() < deadline:
+                piece = self._guardian.read(0.5)
+                if piece is not None and piece[0] == "end":
+                    break
+        self._guardian.end()  # one that is not heard any more takes it as the end, too
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _link_lost(self, doing: str) -> LinkLostError:
+        self._lost.set()
+        return LinkLostError(
+            f"The connection to {self._where} was lost {doing}.",
+            "What was started there ends by itself; reconnect the device and run it again.",
+        )
+
+    # -- Programs ----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float | None,
+        on_line: Callable[[str], None] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Finished:
+        """Run a program in the workspace to its end."""
+        script = _scripts.running(str(self.workspace), argv, env or {})
+        what = printable(PurePosixPath(argv[0]).name)
+        return self._script(script, f"while it ran {what}", timeout, on_line)
+
+    def _script(
+        self,
+        script: bytes,
+        doing: str,
+        timeout: float | None = _SHORT,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        """Run a script in a shell of its own; its process group is killed if it takes too long."""
+        if self._lost.is_set() or self._closing.is_set():
+            raise self._link_lost(f"before it could go on ({doing})")
+        channel = self._link.start()
+        lines = _Lines(on_line)
+        errors = bytearray()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            channel.write(b'echo "group $$"\n' + script)
+            channel.end()
+            while True:
+                piece = channel.read(0.2)
+                if piece is None:
+                    if self._lost.is_set():
+                        raise self._link_lost(doing)
+                elif piece[0] == "out":
+                    lines.feed(piece[1])
+                elif piece[0] == "err":
+                    errors += piece[1]
+                else:
+                    break
+                if deadline is not None and time.monotonic() > deadline:
+                    raise DeviceTimeoutError(
+                        f"{self._where.capitalize()} did not finish within {timeout:g} s "
+                        f"{doing}, and what ran was killed.",
+                        "Allow more with --timeout.",
+                    )
+            code = channel.code()
+            if code is None:
+                raise self._link_lost(doing)
+            lines.finish()
+            return Finished(code, lines.text(), errors.decode(errors="replace"))
+        except BaseException:  # a Ctrl-C as well: nothing stays running over there
+            self._kill(lines.group)
+            raise
+        finally:
+            channel.close()
+
+    def _kill(self, group: str) -> None:
+        if not group or self._lost.is_set():
+            return  # the guardian does it
+        with contextlib.suppress(DeviceError):
+            self._script(_scripts.killing(group), "while a program was being stopped")
+
+    # -- Files -------------------------------------------------------------------------------------
+
+    def push(self, local: Path, name: str) -> PurePosixPath:
+        """Copy a file into the workspace, unless the same content is there."""
+        if name in ("", ".", "..") or "/" in name or "\0" in name or name.startswith("."):
+            raise UsageError(f"{name!r} is no name for a file on a device.")
+        aim = self.workspace / name
+        identity, size = sha256_of(local), local.stat().st_size
+        if self._sum(aim) == identity:
+            return aim
+        part = self.workspace / f".part-{identity[:16]}"
+        self._room_for(local, size - self._size(part))
+        for attempt in range(_TRIES):
+            try:
+                self._send(local, part, identity)
+                break
+            except LinkLostError:
+                if attempt == _TRIES - 1:
+                    raise
+                self._again()
+        done = self._script(_scripts.moving(str(part), str(aim)), "while a file was put in place")
+        if done.returncode != 0:
+            raise self._failed(f"{local.name} could not be put in place", done)
+        return aim
+
+    def _send(self, local: Path, part: PurePosixPath, identity: str) -> None:
+        """Send what the device lacks of a file, and check the whole."""
+        doing = f"while {local.name} was sent"
+        size = local.stat().st_size
+        for _ in range(2):
+            done = self._size(part)
+            if done > size:
+                done = 0
+            try:
+                self._link.send(local, part, done)
+            except OSError as error:
+                if self._lost.wait(0.5):
+                    raise self._link_lost(doing) from error
+                self._room_for(local, size - self._size(part))
+                raise DeviceError(
+                    f"{local.name} could not be sent to {self._where}: {printable(str(error))}."
+                ) from error
+            if self._sum(part) == identity:
+                return
+            self.run(["rm", "-f", str(part)], timeout=_SHORT)
+        raise DeviceError(
+            f"{local.name} arrived on {self._where} with other content, twice.",
+            "Its storage or its cable may be faulty.",
+        )
+
+    def _again(self) -> None:
+        """Connect anew, and take the workspace over from its guardian."""
+        self._closing.set()
+        self._heart.join()
+        self._guardian.end()
+        self._link.close()
+        last: DeviceError | None = None
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline:
+            try:
+                self._open(space=str(self.workspace))
+                return
+            except DeviceError as error:
+                last = error
+                time.sleep(1)
+        assert last is not None
+        raise self._link_lost("and could not be made again") from last
+
+    def _room_for(self, local: Path, size: int) -> None:
+        said = self._script(_scripts.free(str(self.workspace)), "while its disk was looked at")
+        words = said.stdout.split()
+        room = int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else None
+        if room is not None and room < size + 2**16:
+            raise DeviceError(
+                f"The disk of {self._where} is full: {local.name} needs {size / 1e6:.1f} MB, "
+                f"and {room / 1e6:.1f} MB are free in {self.workspace.parent}.",
+                "Make room there, or name another folder with `folder` in edgekit.toml.",
+            )
+
+    def _size(self, remote: PurePosixPath) -> int:
+        said = self._script(_scripts.sizing(str(remote)), "while a file was looked at")
+        return int(said.stdout) if said.stdout.strip().isdigit() else 0
+
+    def _sum(self, remote: PurePosixPath) -> str:
+        said = self._script(_scripts.summing(str(remote)), "while a file was checked", 600)
+        return said.stdout.split()[0] if said.returncode == 0 and said.stdout.split() else ""
+
+    def pull(self, remote: PurePosixPath | str, local: Path) -> None:
+        """Copy a file from the device."""
+        source = self.workspace / remote
+        expected = self._sum(source)
+        if not expected:
+            raise DeviceError(f"There is no file {printable(str(source))} on {self._where}.")
+        draft = local.with_name(f".{local.name}.{os.getpid()}")
+        try:
+            try:
+                self._link.fetch(source, draft)
+            except OSError as error:
+                if self._lost.wait(0.5):
+                    raise self._link_lost(f"while {source.name} was fetched") from error
+                raise DeviceError(
+                    f"{source.name} could not be fetched from {self._where}: "
+                    f"{printable(str(error))}."
+                ) from error
+            if hashlib.sha256(draft.read_bytes()).hexdigest() != expected:
+                raise DeviceError(f"{source.name} arrived from {self._where} with other content.")
+            draft.replace(local)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    # -- The lock ----------------------------------------------------------------------------------
+
+    def lock(self, holder: str) -> None:
+        """Take the device for this connection alone."""
+        script = _scripts.locking(self._lock_path, self._guardian_pid, printable(holder))
+        done = self._script(script, "while it was locked")
+        if done.returncode == _BUSY:
+            raise DeviceBusyError(
+                f"{self._where.capitalize()} is busy: "
+                f"{printable(done.stdout.strip()) or 'somebody'} runs on it.",
+                "Wait until that run has ended; two at once would spoil both.",
+            )
+        if done.returncode != 0:
+            raise self._failed(f"{self._lock_path} could not be made", done)
+
+    def _failed(self, what: str, done: Finished) -> DeviceError:
+        said = printable(done.stderr.strip()[-300:])
+        return DeviceError(f"On {self._where}, {what}" + (f": {said}." if said else "."))
+
+
+class _Lines:
+    """Output cut into lines as it arrives; the first one names the process group."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self.group = ""
+        self._on_line = on_line
+        self._rest = b""
+        self._kept: list[str] = []
+
+    def feed(self, data: bytes) -> None:
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for line in whole:
+            self._take(line)
+        if len(self._rest) > _LINE:
+            self.finish()
+
+    def finish(self) -> None:
+        if self._rest:
+            self._take(self._rest)
+            self._rest = b""
+
+    def text(self) -> str:
+        return "".join(f"{line}\n" for line in self._kept)
+
+    def _take(self, raw: bytes) -> None:
+        line = raw.decode(errors="replace").rstrip("\r")
+        if not self.group and line.startswith("group "):
+            self.group = line.split()[1]
+            return
+        self._kept.append(line)
+        if self._on_line is not None:
+            self._on_line(line)
