@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import bisection, cache, delivery, lowering, registry, worker
+from edgekit import bisection, cache, clock, delivery, lowering, registry, worker
 from edgekit.artifact import Artifact
 from edgekit.bisection import Reproducer
 from edgekit.errors import ConversionError, EdgekitError
@@ -46,6 +47,7 @@ class FormatResult:
         cached: Whether it came from the cache.
         rejected: Where an artifact that failed verification was put.
         reproducer: The smallest part that fails, where it was looked for and found.
+        parts: Seconds of the passes and of the vendor's converter, by name.
     """
 
     format: str
@@ -58,6 +60,7 @@ class FormatResult:
     cached: bool = False
     rejected: Path | None = None
     reproducer: Reproducer | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -74,6 +77,7 @@ class FormatResult:
             "peak_rss_bytes": self.peak_rss_bytes,
             "cached": self.cached,
             "reproducer": self.reproducer.to_json() if self.reproducer else None,
+            "parts": dict(self.parts),
         }
 
 
@@ -88,6 +92,7 @@ class ConvertReport:
         program_sha256: Identity of the exported program.
         parameters: Number of weights.
         seconds: Wall time of everything.
+        parts: Seconds of the passes that run once, before the formats part, by name.
     """
 
     results: tuple[FormatResult, ...]
@@ -96,6 +101,7 @@ class ConvertReport:
     program_sha256: str
     parameters: int
     seconds: float
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -109,6 +115,7 @@ class ConvertReport:
             **vars(self),
             "seconds": round(self.seconds, 3),
             "results": [result.to_json() for result in self.results],
+            "parts": dict(self.parts),
         }
 
 
@@ -138,10 +145,11 @@ def run(plan: Plan, progress: Progress = _no_progress) -> ConvertReport:
     """Carry out a plan; see `convert`."""
     started = time.monotonic()
     with open_workshop(plan, progress) as shop:
+        parts: Mapping[str, float] = {}
         program, done = _from_cache(shop)
         if program is None or len(done) < len(plan.formats):
             start_early(shop, [name for name in plan.formats if name not in done])
-            program = _export(shop)
+            program, parts = _export(shop)
             done = done or _finished(shop, program)
         todo = [name for name in plan.formats if name not in done]
         done |= _build_all(shop, program, todo)
@@ -153,17 +161,18 @@ def run(plan: Plan, progress: Progress = _no_progress) -> ConvertReport:
         program["sha256"],
         program["parameters"],
         time.monotonic() - started,
+        parts,
     )
 
 
 # -- Exporting -------------------------------------------------------------------------------------
 
 
-def _export(shop: Workshop) -> Description:
+def _export(shop: Workshop) -> tuple[Description, Mapping[str, float]]:
     plan = shop.plan
     shop.progress("export", "exporting")
     if not isinstance(plan.source, str):
-        return lowering.save(
+        program = lowering.save(
             plan.source,
             shop.program,
             inputs=plan.inputs,
@@ -174,6 +183,7 @@ def _export(shop: Workshop) -> Description:
             calibration=plan.calibration,
             bake=plan.bake,
         )
+        return program, clock.taken()
     request = {
         "folder": str(shop.program),
         "source": plan.source,
@@ -186,11 +196,11 @@ def _export(shop: Workshop) -> Description:
         "calibration_origin": calibration_name(plan.calibration),
         "bake": plan.bake,
     }
-    answer = call(shop, "export", "export_to", request).value
+    outcome = call(shop, "export", "export_to", request)
+    answer = outcome.value
     if plan.use_cache:
         cache.remember(source_key(plan), answer["program"], map(Path, answer["files"]))
-    program: Description = answer["program"]
-    return program
+    return answer["program"], outcome.parts
 
 
 # -- Building --------------------------------------------------------------------------------------
@@ -247,7 +257,10 @@ def _attempt(shop: Workshop, program: Description, name: str) -> FormatResult:
         return FormatResult(name, FAILED, error=error, seconds=time.monotonic() - started)
     shop.progress(name, result.status)
     return replace(
-        result, seconds=time.monotonic() - started, peak_rss_bytes=outcome.peak_rss_bytes
+        result,
+        seconds=time.monotonic() - started,
+        peak_rss_bytes=outcome.peak_rss_bytes,
+        parts=outcome.parts,
     )
 
 

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from edgekit import clock
 from edgekit.blame import first_line, plain, root_cause
 from edgekit.errors import ConversionError, EdgekitError
 
@@ -49,11 +50,19 @@ class Worker:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker brought back: the value, its peak resident memory and its wall time."""
+    """What a worker brought back.
+
+    Attributes:
+        value: What the function returned.
+        peak_rss_bytes: The worker's highest resident memory.
+        seconds: Wall time.
+        parts: Seconds of its parts, by name (`edgekit.clock`).
+    """
 
     value: Any
     peak_rss_bytes: int
     seconds: float
+    parts: dict[str, float]
 
 
 def start(log: Path, *, warm_up: str | None = None, temporary: Path | None = None) -> Worker:
@@ -117,7 +126,8 @@ def call(
         raise _death(worker)
     if "error" in answer:
         raise EdgekitError.from_json(answer["error"])
-    return Outcome(answer["value"], answer["peak_rss_bytes"], time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Outcome(answer["value"], answer["peak_rss_bytes"], seconds, answer["parts"])
 
 
 def _wait(worker: Worker, deadline: float, on_stage: Callable[[str], None] | None) -> bool:
@@ -168,8 +178,9 @@ def current_stage(worker: Worker) -> str:
 def in_process(function: str, request: dict[str, Any]) -> Outcome:
     """Call the same function right here: for debuggers, and for callers without isolation."""
     started = time.monotonic()
+    clock.taken()
     value = _resolve(function)(**request)
-    return Outcome(value, peak_rss_bytes(), time.monotonic() - started)
+    return Outcome(value, peak_rss_bytes(), time.monotonic() - started, clock.taken())
 
 
 @dataclass(frozen=True)
@@ -317,7 +328,11 @@ def _answer(function: str, request: dict[str, Any], log: Path) -> dict[str, Any]
     except Exception as error:  # noqa: BLE001 - the door of the process: the parent must hear of it
         traceback.print_exc()
         return {"error": foreign(error, f"The whole story is in {log}.").to_json()}
-    return {"value": outcome.value, "peak_rss_bytes": outcome.peak_rss_bytes}
+    return {
+        "value": outcome.value,
+        "peak_rss_bytes": outcome.peak_rss_bytes,
+        "parts": outcome.parts,
+    }
 
 
 def foreign(error: Exception, hint: str) -> ConversionError:

@@ -5,6 +5,7 @@
     python scripts/conformance.py operators --raw                the vendors' converters alone
     python scripts/conformance.py operators --again              what did not pass, once more
     python scripts/conformance.py operators --fresh              from the beginning
+    python scripts/conformance.py zoo                            whole models, in the same ways
     python scripts/conformance.py page                           only write the page
 
 What became of each case is kept in build/conformance/, one JSON line per run of a case; the last
@@ -16,7 +17,9 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 import os
+import statistics
 import sys
 import tempfile
 import zlib
@@ -30,23 +33,26 @@ sys.path[0] = str(ROOT)  # in place of this folder: `tests` is a package of the 
 os.environ["PYTHONPATH"] = str(ROOT)  # for the workers
 
 from edgekit import worker  # noqa: E402 - the path comes first
+from edgekit.clock import CONVERTER  # noqa: E402
 from edgekit.errors import ConversionError  # noqa: E402
 
 FORMATS = ("onnx", "tflite", "coreml")
 ENDS = ("passed", "wrong", "broken", "refused", "crashed")
-BATCH = 250  # cases that one process takes before a fresh one follows
-LIMIT = 120.0  # seconds for one case
+SUITES = ("zoo", "operators")
+BATCH = {"operators": 250, "zoo": 1}  # cases that one process takes before a fresh one follows
+LIMIT = {"operators": 120.0, "zoo": 900.0}  # seconds for one case
 BUILD = ROOT / "build" / "conformance"
 PAGE = ROOT / "docs" / "conformance.md"
 Record = dict[str, Any]
+Results = dict[str, dict[str, Record]]  # by format, then by case
 
 
 def main() -> int:
     """Do what is asked for."""
     chosen = parse()
-    if chosen.verb == "operators":
+    if chosen.verb != "page":
         for format_name in chosen.format or FORMATS:
-            run_operators(format_name, chosen)
+            run_suite(chosen.verb, format_name, chosen)
     write_page()
     return 0
 
@@ -57,12 +63,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    operators = verbs.add_parser("operators", help="the operator suite")
-    operators.add_argument("--format", choices=FORMATS, action="append")
-    operators.add_argument("--case", default="*", metavar="GLOB")
-    operators.add_argument("--raw", action="store_true", help="the vendors' converters, not ours")
-    operators.add_argument("--again", action="store_true", help="run what did not pass again")
-    operators.add_argument("--fresh", action="store_true", help="forget earlier results")
+    told = {"operators": "one small model per case", "zoo": "published architectures"}
+    for name in SUITES:
+        suite = verbs.add_parser(name, help=told[name])
+        suite.add_argument("--format", choices=FORMATS, action="append")
+        suite.add_argument("--case", default="*", metavar="GLOB")
+        suite.add_argument("--raw", action="store_true", help="the vendors' converters, not ours")
+        suite.add_argument("--again", action="store_true", help="run what did not pass again")
+        suite.add_argument("--fresh", action="store_true", help="forget earlier results")
     verbs.add_parser("page", help="write docs/conformance.md of the results there are")
     return parser.parse_args(arguments)
 
@@ -70,58 +78,61 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 # -- Running ---------------------------------------------------------------------------------------
 
 
-def run_operators(format_name: str, chosen: argparse.Namespace) -> None:
-    """Run the cases of one format that are asked for and have no result yet."""
-    from tests.conformance.operators import suite
+def run_suite(suite_name: str, format_name: str, chosen: argparse.Namespace) -> None:
+    """Run the cases of one suite and format that are asked for and have no result yet."""
+    from tests.conformance.running import suite
 
-    path = results_path(format_name, raw=chosen.raw)
+    path = results_path(suite_name, format_name, raw=chosen.raw)
     path.parent.mkdir(parents=True, exist_ok=True)
     if chosen.fresh:
         path.unlink(missing_ok=True)
     known = read(path)
     done = {n for n, each in known.items() if each["end"] == "passed" or not chosen.again}
-    names = fnmatch.filter(suite(), chosen.case)
+    names = fnmatch.filter(suite(suite_name), chosen.case)
     if chosen.case == "*":
         names = [name for name in names if name not in done]
     names.sort(key=lambda name: zlib.crc32(name.encode()))  # all families from the beginning
     while names:
-        batch, names = names[:BATCH], names[BATCH:]
-        names = [*run_batch(batch, format_name, path, raw=chosen.raw), *names]
+        batch, names = names[: BATCH[suite_name]], names[BATCH[suite_name] :]
+        names = [*run_batch(suite_name, batch, format_name, path, raw=chosen.raw), *names]
         ends = Counter(each["end"] for each in read(path).values())
         print(f"{format_name}: {dict(ends)}, {len(names)} to go", flush=True)
 
 
-def run_batch(names: list[str], format_name: str, path: Path, *, raw: bool) -> list[str]:
+def run_batch(
+    suite_name: str, names: list[str], format_name: str, path: Path, *, raw: bool
+) -> list[str]:
     """Run cases in one process; note the one that ends it, and return those behind it."""
     before = len(lines(path))
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         log = Path(folder) / "worker.log"
         started = worker.start(log, temporary=Path(folder))
-        request = {"names": names, "format_name": format_name, "raw": raw}
-        request |= {"results": str(path), "seconds": LIMIT}
+        limit = LIMIT[suite_name]
+        request = {"suite_name": suite_name, "names": names, "format_name": format_name}
+        request |= {"raw": raw, "results": str(path), "seconds": limit}
         try:
             worker.call(
                 started,
                 "tests.conformance.running:run_batch",
                 request,
-                timeout=LIMIT * len(names),
+                timeout=limit * len(names),
             )
         except ConversionError as error:
             done = len(lines(path)) - before
             told = log.read_text(errors="replace")
             late = "Timeout (" in told
-            reason = f"It was stopped after {LIMIT:g} s." if late else error.message
+            reason = f"It was stopped after {limit:g} s." if late else error.message
             record = {"case": names[done], "format": format_name, "end": "crashed"}
-            record |= {"reason": reason, "code": "time_limit" if late else "crash"}
+            record |= {"operators": [], "reason": reason, "code": "time_limit" if late else "crash"}
             with path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             return names[done + 1 :]
     return []
 
 
-def results_path(format_name: str, *, raw: bool) -> Path:
-    """Return where the results of the operator suite are kept."""
-    return BUILD / f"operators-{'raw' if raw else 'edgekit'}-{format_name}.jsonl"
+def results_path(suite_name: str, format_name: str, *, raw: bool) -> Path:
+    """Return where the results of a suite are kept."""
+    return BUILD / f"{suite_name}-{'raw' if raw else 'edgekit'}-{format_name}.jsonl"
 
 
 def lines(path: Path) -> list[str]:
@@ -147,7 +158,8 @@ inputs: at least 80 dB SQNR, integers equal. Core ML is executed by edgekit's re
 - **wrong**: converted and executed, and not equal. edgekit does not deliver such a file.
 - **broken**: converted, but the runtime does not open or execute it.
 - **refused**: the converter gives an error.
-- **crashed**: the converter's process died, or did not end within {limit:g} s.
+- **crashed**: the converter's process died, or did not end within {limit:g} s ({model_limit:g} s
+  for a whole model).
 
 "vendor" is the vendor's converter called as its documentation shows, without edgekit, and judged
 in the same runtimes: `torch.onnx.export(..., dynamo=True)`, `litert_torch.convert`,
@@ -163,18 +175,96 @@ def write_page() -> None:
 
     packages = ("torch", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert")
     told = ", ".join(f"{k} {v}" for k, v in versions(*packages, "coremltools").items())
-    parts = [HEAD.format(limit=LIMIT, versions=told), operators_section()]
+    limits = {"limit": LIMIT["operators"], "model_limit": LIMIT["zoo"]}
+    parts = [HEAD.format(**limits, versions=told), models_section(), operators_section()]
     PAGE.write_text("\n".join(parts))
+
+
+def results_of(suite_name: str) -> tuple[Results, Results]:
+    """Return the last records of each case that still exists, by format: ours and the vendors'."""
+    from tests.conformance.running import suite
+
+    def found(*, raw: bool) -> Results:
+        return {
+            f: only(read(results_path(suite_name, f, raw=raw)), suite(suite_name)) for f in FORMATS
+        }
+
+    return found(raw=False), found(raw=True)
+
+
+def models_section() -> str:
+    """Return the part of the page about whole models."""
+    ours, raw = results_of("zoo")
+    return "\n".join(
+        [
+            "## Models",
+            "",
+            "Published architectures with seeded random weights: `tests/conformance/zoo.py`.",
+            "",
+            *totals(ours, raw),
+            "",
+            "Each cell: the lowest SQNR of any output; operators in the file, constants left out.",
+            "",
+            *models(ours, raw),
+            "",
+            "What edgekit's passes and rules cost beside the vendor's converter, in the same run:",
+            "",
+            *costs(ours),
+            "",
+        ]
+    )
+
+
+def models(ours: Results, raw: Results) -> list[str]:
+    """Return the table of models."""
+    from tests.conformance.running import suite
+
+    table = [["model", *(f"{f}: {who}" for f in FORMATS for who in ("edgekit", "vendor"))]]
+    for name in suite("zoo"):
+        cells = [model(who[f].get(name)) for f in FORMATS for who in (ours, raw)]
+        table.append([name, *cells])
+    return markdown(table)
+
+
+def model(record: Record | None) -> str:
+    """Return what became of one model, in one cell."""
+    if record is None:
+        return ""
+    if record["end"] != "passed":
+        return f"**{record['end']}**"
+    return f"{float(record['sqnr_db']):.0f} dB; {record['size']}"
+
+
+def costs(ours: Results) -> list[str]:
+    """Return the table of the costliest passes, as shares of the vendor's time for a model."""
+    table = [["format", "models", "costliest pass, geometric mean", "most", "of"]]
+    for format_name, records in ours.items():
+        shares = [share for each in records.values() if (share := cost(each)) is not None]
+        if not shares:
+            continue
+        most = max(shares)
+        mean = math.exp(statistics.fmean(math.log(max(share, 1e-6)) for share, _ in shares))
+        row = [format_name, str(len(shares)), f"{mean:.1%}", f"{most[0]:.1%}", f"`{most[1]}`"]
+        table.append(row)
+    return markdown(table)
+
+
+def cost(record: Record) -> tuple[float, str] | None:
+    """Return what the costliest pass took, as a share of the vendor's converter, and its name."""
+    parts = dict(record["parts"])
+    vendor = parts.pop(CONVERTER, None)
+    if not vendor or not parts:
+        return None
+    name = max(parts, key=parts.__getitem__)
+    return parts[name] / vendor, name
 
 
 def operators_section() -> str:
     """Return the part of the page about the operator suite."""
-    from tests.conformance.operators import suite
+    from tests.conformance.running import suite
 
-    cases = set(suite())
-    ours, raw = (
-        {f: only(read(results_path(f, raw=raw)), cases) for f in FORMATS} for raw in (False, True)
-    )
+    cases = suite("operators")
+    ours, raw = results_of("operators")
     operators = {op for each in ours.values() for r in each.values() for op in r["operators"]}
     return "\n".join(
         [
@@ -203,7 +293,7 @@ def only(records: dict[str, Record], cases: Iterable[str]) -> dict[str, Record]:
     return {name: records[name] for name in sorted(cases) if name in records}
 
 
-def totals(ours: dict[str, Any], raw: dict[str, Any]) -> list[str]:
+def totals(ours: Results, raw: Results) -> list[str]:
     """Return the table of how cases ended."""
     table = [["format", "by", "cases", *ENDS]]
     for format_name in FORMATS:
@@ -214,7 +304,7 @@ def totals(ours: dict[str, Any], raw: dict[str, Any]) -> list[str]:
     return markdown(table)
 
 
-def families(ours: dict[str, Any], raw: dict[str, Any]) -> list[str]:
+def families(ours: Results, raw: Results) -> list[str]:
     """Return the table of cases that pass, by family."""
     names = sorted({name.partition("/")[0] for each in ours.values() for name in each})
     table = [["family", *(f"{f}: {who}" for f in FORMATS for who in ("edgekit", "vendor"))]]
@@ -230,7 +320,7 @@ def families(ours: dict[str, Any], raw: dict[str, Any]) -> list[str]:
     return markdown(table)
 
 
-def failures(ours: dict[str, Any]) -> list[str]:
+def failures(ours: Results) -> list[str]:
     """Return the table of edgekit's failures, each with its reason code and sentence."""
     table = [["case", "format", "ended", "code", "reason"]]
     for format_name in FORMATS:

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit import passes
+from edgekit.clock import CONVERTER, timed
 from edgekit.errors import ConversionError, LimitError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
-from edgekit.passes import functionalize, narrow_integers
+from edgekit.passes import functionalize
 from edgekit.passes.graph import calls
 from edgekit.passes.legalization import describe, legalize
 from edgekit.processing.baking import IMAGE, PIXELS
@@ -105,14 +107,15 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     ]
     _refuse_many_axes(exported)
     precision = ct.precision.FLOAT16 if recipe.activations == "float16" else ct.precision.FLOAT32
-    model: coremltools.models.MLModel = ct.convert(
-        exported,
-        outputs=outputs,
-        minimum_deployment_target=getattr(ct.target, f"iOS{_oldest_ios(program, options)}"),
-        compute_precision=precision,
-        pass_pipeline=_pipeline(),
-        skip_model_load=True,
-    )
+    with timed(CONVERTER):
+        model: coremltools.models.MLModel = ct.convert(
+            exported,
+            outputs=outputs,
+            minimum_deployment_target=getattr(ct.target, f"iOS{_oldest_ios(program, options)}"),
+            compute_precision=precision,
+            pass_pipeline=_pipeline(),
+            skip_model_load=True,
+        )
     _describe(model, program, signature)
     _list_shapes(model, signature)
     _describe_images(model, signature)
@@ -197,7 +200,8 @@ def accepts(operator: Any) -> bool:
 
 def _legalized(exported: ExportedProgram) -> ExportedProgram:
     """Return the program in operators that coremltools takes, in the dialect that it asks for."""
-    exported = narrow_integers.run(legalize(exported, "coreml", accepts)).exported
+    exported = legalize(exported, "coreml", accepts)
+    exported = passes.run(exported, ("narrow_integers",))[-1].exported
     if exported.dialect != "ATEN":
         exported = functionalize.in_dialect(exported)
     return exported

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.clock import CONVERTER, timed
 from edgekit.errors import UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
 from edgekit.passes.legalization import legalize
@@ -76,19 +77,21 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
 
     from edgekit.formats import _onnx_file, _onnx_fp16, _onnx_uint8
 
-    exported = torch.onnx.export(
-        legalize(program.exported, "onnx", accepts),
-        (),
-        dynamo=True,
-        verbose=False,
-        optimize=False,
-        opset_version=options["opset"],
-        input_names=[spec.name for spec in program.signature.inputs],
-        output_names=[spec.name for spec in program.signature.outputs],
-    )
-    assert exported is not None
-    model: onnx_ir.Model = exported.model
-    optimizer.optimize(model)
+    legal = legalize(program.exported, "onnx", accepts)
+    with timed(CONVERTER):
+        exported = torch.onnx.export(
+            legal,
+            (),
+            dynamo=True,
+            verbose=False,
+            optimize=False,
+            opset_version=options["opset"],
+            input_names=[spec.name for spec in program.signature.inputs],
+            output_names=[spec.name for spec in program.signature.outputs],
+        )
+        assert exported is not None
+        model: onnx_ir.Model = exported.model
+        optimizer.optimize(model)
     if recipe.activations == "float16":
         _onnx_fp16.convert(model, options["opset"])
     if program.quantization is not None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import buckets, passes
 from edgekit.blame import first_line, root_cause
+from edgekit.clock import CONVERTER, timed
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, versions
-from edgekit.passes import narrow_integers
 from edgekit.passes.legalization import legalize
 from edgekit.program import Program
 from edgekit.recipe import Recipe
@@ -109,14 +109,17 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     for name, each in _at_each_size(program).items():
         if program.quantization is not None:
             each = dialects.with_quantize_nodes(dialects.with_float_biases(each))
-        each = narrow_integers.run(legalize(each, "tflite", accepts)).exported
+        each = legalize(each, "tflite", accepts)
+        each = passes.run(each, ("narrow_integers",))[-1].exported
         if options["layout"] == "nhwc":
             each = _take_channels_last(
                 each, [s.name for s in signature.inputs if s.layout == "nhwc"]
             )
         programs[name] = each
     try:
-        content = _tflite_loops.write_loops(_convert(programs, signature))
+        with timed(CONVERTER):
+            content = _convert(programs, signature)
+        content = _tflite_loops.write_loops(content)
     except Exception as error:
         raise _failure(signature, error) from error
     if recipe.weights == "float16":

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.errors import ConversionError
+from edgekit.clock import timed
+from edgekit.errors import ConversionError, EdgekitError
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -52,15 +53,19 @@ def run(exported: ExportedProgram, names: Iterable[str] = PIPELINE) -> list[Pass
 
     Raises:
         ConversionError: a pass broke; it is named, with those that ran before it.
+        EdgekitError: a pass found what cannot be.
     """
     results: list[PassResult] = []
     done: list[str] = []
     for name in names:
         module = importlib.import_module(f"edgekit.passes.{name}")
         try:
-            results.append(module.run(exported))
-            exported = results[-1].exported
-            exported.graph.lint()
+            with timed(name):
+                results.append(module.run(exported))
+                exported = results[-1].exported
+                exported.graph.lint()
+        except EdgekitError:
+            raise
         except Exception as error:
             raise broken(name, done, error) from error
         done.append(name)

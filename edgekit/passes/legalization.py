@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import passes
 from edgekit.blame import traced_line
+from edgekit.clock import timed
 from edgekit.errors import UnsupportedOperatorError
-from edgekit.passes import both_branches, complex_as_pairs, functionalize, tensor_indices
+from edgekit.passes import functionalize
 from edgekit.passes.graph import calls, expand, name_of
 from edgekit.passes.rules import Rule, rules_for
 from edgekit.quiet import quiet
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 # Passes for formats without branches, complex numbers and selection by a computed index.
-_REAL = (both_branches, complex_as_pairs, tensor_indices)
+_REAL = ("both_branches", "complex_as_pairs", "tensor_indices")
 _BEFORE = {"tflite": _REAL, "coreml": _REAL}
 Accepts = Callable[[Any], bool]
 _ROUNDS = 20  # a rewrite may call what needs another; none is nested that deep
@@ -48,12 +49,11 @@ def legalize(exported: ExportedProgram, format_name: str, accepts: Accepts) -> E
     rules = rules_for(format_name)
     declined: set[Node] = set()
     changed = 0
-    with quiet():
-        before: tuple[Any, ...] = _BEFORE.get(format_name, ())
+    with quiet(), timed("legalization"):
+        before: tuple[str, ...] = _BEFORE.get(format_name, ())
         if not before and any(name_of(each) == "aten.istft.default" for each in calls(exported)):
-            before = (complex_as_pairs,)  # torch.onnx takes spectra, but not back
-        for each in before:
-            result = each.run(exported)
+            before = ("complex_as_pairs",)  # torch.onnx takes spectra, but not back
+        for result in passes.run(exported, before) if before else ():
             exported, changed = result.exported, changed + result.rewrites
         for _ in range(_ROUNDS):
             todo = [n for n in calls(exported) if n not in declined]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgekit.clock import CONVERTER
 from edgekit.conversion import ConvertReport, FormatResult
 from edgekit.errors import EdgekitError, VerdictError
 from edgekit.reports import decibels, largest_error, seconds, size
@@ -57,6 +59,20 @@ def explain(report: ConvertReport, console: Console, *, verbose: bool) -> None:
             console.print("".join(traceback.format_exception(result.error)), markup=False)
         if verbose and result.peak_rss_bytes:
             console.print(f"{result.format}: peak memory {size(result.peak_rss_bytes)}")
+            console.print(f"{result.format}: {_parts(result.parts)}", soft_wrap=True)
+    if verbose and report.parts:
+        console.print(f"export: {_parts(report.parts)}", soft_wrap=True)
+
+
+def _parts(parts: Mapping[str, float]) -> str:
+    """Return what the passes took, beside the vendor's converter where there is one."""
+    passes = {name: taken for name, taken in parts.items() if name != CONVERTER}
+    each = sorted(passes.items(), key=lambda pair: -pair[1])
+    told = f"passes {seconds(sum(passes.values()))}"
+    if CONVERTER in parts:
+        share = sum(passes.values()) / parts[CONVERTER]
+        told = f"converter {seconds(parts[CONVERTER])}, {told} ({share:.0%} of that)"
+    return f"{told}: " + ", ".join(f"{name} {seconds(taken)}" for name, taken in each)
 
 
 def _explanation(result: FormatResult) -> list[str]:

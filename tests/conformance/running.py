@@ -1,4 +1,4 @@
-"""Take one case through one format, edgekit's way or the vendor's own; say how it ended.
+"""Take one case of a suite through one format, edgekit's way or the vendor's own; say how it ended.
 
 A case ends as one of `ENDS`::
 
@@ -11,19 +11,21 @@ A case ends as one of `ENDS`::
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 import edgekit
-from edgekit import lowering
+from edgekit import clock, lowering, registry
 from edgekit.blame import root_cause
 from edgekit.errors import EdgekitError
 from edgekit.formats import options_for
@@ -31,13 +33,31 @@ from edgekit.program import Program
 from edgekit.recipe import load_recipe
 from edgekit.source import Source
 from edgekit.verification import Verification
-from tests.conformance import vendors
-from tests.conformance.operators import Case, suite
+from tests.conformance import operators, vendors, zoo
 
 ENDS = ("passed", "wrong", "broken", "refused", "crashed")
+_ROOT, _PACKAGES = Path(__file__).parents[2], Path(torch.__file__).parents[1]
 
 
-def run_batch(names: list[str], format_name: str, raw: bool, results: str, seconds: float) -> None:
+class Case(Protocol):
+    """A model of a suite."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in its suite."""
+
+    def build(self) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+        """Return the model, in evaluation mode, and its inputs; the same on every call."""
+
+
+def suite(name: str) -> Mapping[str, Case]:
+    """Return the cases of the suite ``operators`` or ``zoo``, by name."""
+    return operators.suite() if name == "operators" else zoo.suite()
+
+
+def run_batch(
+    suite_name: str, names: list[str], format_name: str, raw: bool, results: str, seconds: float
+) -> None:
     """Run cases one after another and append what became of each to the file `results`.
 
     A case that takes longer than `seconds` ends this process, as one that crashes does.
@@ -45,7 +65,7 @@ def run_batch(names: list[str], format_name: str, raw: bool, results: str, secon
     _remember()
     for name in names:
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stderr)
-        record = run(suite()[name], format_name, raw=raw)
+        record = run(suite(suite_name)[name], format_name, raw=raw)
         faulthandler.cancel_dump_traceback_later()
         with Path(results).open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -55,23 +75,26 @@ def run(case: Case, format_name: str, *, raw: bool = False) -> dict[str, Any]:
     """Convert, execute and compare one case; return the record of it."""
     started = time.monotonic()
     record = {"case": case.name, "format": format_name, "end": "refused", "operators": []}
+    clock.taken()
     try:
         module, inputs = case.build()
         program = edgekit.export(module, inputs)
-        record["operators"] = operators(program)
+        record["operators"] = operators_in(program)
         with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
             verdict = (
                 vendors.convert(module, inputs, program, format_name, Path(folder))
                 if raw
                 else convert(program, format_name, Path(folder))
             )
+            record["size"] = operators_written(Path(folder), format_name)
         record |= {"end": end_of(verdict), "reason": verdict.reason, "code": ""}
         record["sqnr_db"] = None if verdict.sqnr_db is None else str(verdict.sqnr_db)
     except EdgekitError as error:
         record |= {"reason": error.message, "code": error.reason}
     except Exception as error:  # noqa: BLE001 - whatever a converter raises is its answer
         record |= {"reason": f"{type(error).__name__}: {said(error)}", "code": "foreign"}
-    return {**record, "seconds": round(time.monotonic() - started, 2)}
+    record["reason"] = _without_places(str(record.get("reason") or ""))
+    return {**record, "parts": clock.taken(), "seconds": round(time.monotonic() - started, 2)}
 
 
 def convert(program: Program, format_name: str, folder: Path) -> Verification:
@@ -99,7 +122,23 @@ def end_of(verdict: Verification) -> str:
     return "wrong" if verdict.outputs else "broken"
 
 
-def operators(program: Program) -> list[str]:
+def operators_written(folder: Path, format_name: str) -> int | None:
+    """Return how many operators the file in a folder has, constants left out."""
+    path = folder / f"model{vendors.SUFFIXES[format_name]}"
+    with contextlib.suppress(EdgekitError):
+        counts = registry.load("formats", format_name).summarize(path).ops
+        return int(sum(n for kind, n in counts.items() if kind not in ("const", "Constant")))
+    return None
+
+
+def _without_places(reason: str) -> str:
+    """Return a reason as it is on every machine: files are named from where they belong to."""
+    for place in (_ROOT, _PACKAGES):
+        reason = reason.replace(f"{place}/", "")
+    return reason
+
+
+def operators_in(program: Program) -> list[str]:
     """Return the names of the ATen operators in a program, those in its branches included."""
     graphs = [
         each.graph

@@ -144,8 +144,8 @@ def test_the_whole_suite(format_name: str, tmp_path: Path, monkeypatch) -> None:
     """Every case passes but those expected to fail, and those fail."""
     script = load_script()
     monkeypatch.setattr(script, "BUILD", tmp_path)
-    script.run_operators(format_name, script.parse(["operators"]))
-    records = script.read(script.results_path(format_name, raw=False))
+    script.run_suite("operators", format_name, script.parse(["operators"]))
+    records = script.read(script.results_path("operators", format_name, raw=False))
     assert set(records) == set(suite())
     failed = {n: record["reason"] for n, record in records.items() if record["end"] != "passed"}
     expected = FAILURES[format_name]

@@ -11,6 +11,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,6 +30,22 @@ def build(name: str) -> tuple[nn.Module, Inputs]:
         module, inputs = ZOO[name]()
         _enliven(module, inputs)
     return module, inputs
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the zoo, as the conformance suites see their cases."""
+
+    name: str
+
+    def build(self) -> tuple[nn.Module, Inputs]:
+        """Return what `build` does."""
+        return build(self.name)
+
+
+def suite() -> dict[str, Model]:
+    """Return every model by name."""
+    return {name: Model(name) for name in ZOO}
 
 
 # -- Where they come from --------------------------------------------------------------------------
