@@ -123,6 +123,10 @@ def _calibration_data(
 def _stored(
     program: Program, folder: Path, recipe: Recipe | None, data: CalibrationData | None
 ) -> dict[str, Any]:
+    if recipe is not None and recipe.overrides:
+        from edgekit.quantize import precisions
+
+        precisions.check(program.exported, recipe)
     if recipe is not None and data is not None:
         worker.stage("calibrating")
         from edgekit.quantize import static

@@ -1,9 +1,11 @@
 """Recipes: found by any of their names, and a file that is wrong says where."""
 
+import json
+
 import pytest
 
 from edgekit.errors import UnknownNameError, UsageError
-from edgekit.recipe import Recipe, _read, load_recipe, recipes
+from edgekit.recipe import Precision, Recipe, _read, load_recipe
 
 GOOD = """description = "Half."
 aliases = ["half"]
@@ -26,17 +28,15 @@ def test_every_spelling_finds_the_recipe(name):
 @pytest.mark.parametrize(
     ("name", "full"),
     [
+        ("int8", "static_wi8_ai8"),
+        ("w8a8", "static_wi8_ai8"),
         ("w8a32", "dynamic_wi8_afp32"),
         ("w8-a16", "static_wi8_ai16"),
         ("int4", "weight_only_wi4_afp32"),
-        ("dynamic_wi8_afp32", "dynamic_wi8_afp32"),
     ],
 )
-def test_a_recipe_to_come_is_not_an_unknown_name(name, full):
-    with pytest.raises(UsageError, match=f"{full}.* is to come") as raised:
-        load_recipe(name)
-    assert not isinstance(raised.value, UnknownNameError)
-    assert raised.value.hint == f"Available now: {', '.join(recipes())}."
+def test_aliases_of_the_field_are_known(name, full):
+    assert load_recipe(name).name == full
 
 
 def test_an_unknown_name_gets_the_nearest():
@@ -58,6 +58,18 @@ def test_a_recipe_file_is_read_whole(tmp_path):
     ("before", "after", "said"),
     [
         ("cosine = 0.99", "cosin = 0.99", "unknown key cosin"),
+        (
+            "[tolerance]",
+            "[[override]]\nweights = 'int8'\n[tolerance]",
+            "say which layer",
+        ),
+        ("[tolerance]", "[[override]]\nlayer = 'a'\n[tolerance]", "override 1 changes nothing"),
+        ("[tolerance]", "[[override]]\nlayer = '('\n[tolerance]", "layer must be a regular expr"),
+        ("[tolerance]", "[override]\nlayer = 'a'\n[tolerance]", r"tables \[\[override\]\]"),
+        ('"float32"', '"int8"', "activations int8 go with weights int8"),
+        ('"float32"', '"dynamic"', "activations dynamic go with weights int8 or int4"),
+        ('"float32"', '"float32"\nsparsity = 1.5', "sparsity must be at least 0 and below 1"),
+        ("[tolerance]", "[calibration]\nmethod = 'mse'\n[tolerance]", "calibration is for"),
         ("description", "descripton", "unknown key descripton"),
         ("cosine = 0.99\n", "", "cosine must be given"),
         ('aliases = ["half"]\n', "", "aliases must be given"),
@@ -87,3 +99,44 @@ def test_a_tolerance_must_be_a_table(tmp_path):
     path.write_text(GOOD.partition("[tolerance]")[0] + "tolerance = 5\n")
     with pytest.raises(UsageError, match="tolerance is 5, not a table"):
         _read(path)
+
+
+def test_a_mistyped_key_gets_the_nearest(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.replace("activations", "activation"))
+    with pytest.raises(UnknownNameError, match="unknown key activation") as raised:
+        _read(path)
+    assert raised.value.hint == "Did you mean 'activations'?"
+
+
+MIXED = """base = "int8"
+
+[[override]]
+layer = "^head"
+weights = "float32"
+activations = "float32"
+
+[[override]]
+operator = "conv2d"
+activations = "int16"
+"""
+
+
+def test_a_recipe_builds_on_another(tmp_path):
+    path = tmp_path / "mixed.toml"
+    path.write_text(MIXED)
+    recipe, base = load_recipe(str(path)), load_recipe("int8")
+    assert (recipe.name, recipe.aliases) == ("mixed", ())
+    assert (recipe.tolerance, recipe.calibration) == (base.tolerance, base.calibration)
+    assert recipe.at("stem", "linear") == base.precision
+    assert recipe.at("head.0", "linear") == Precision("float32", "float32")
+    assert recipe.at("stem", "conv2d") == Precision("int8", "int16")
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    more = tmp_path / "more.toml"
+    more.write_text(
+        'base = "mixed.toml"\n[[override]]\nlayer = "stem"\nweights = "float32"\n'
+        'activations = "float32"\n'
+    )
+    later = load_recipe(str(more))
+    assert later.at("stem", "conv2d") == Precision("float32", "float32")  # the last one wins
+    assert later.at("body", "conv2d") == Precision("int8", "int16")

@@ -37,7 +37,7 @@ from typing import Any, Protocol
 from edgekit import registry
 from edgekit.errors import ArtifactError, UnavailableError, UsageError
 from edgekit.program import Program
-from edgekit.recipe import Recipe
+from edgekit.recipe import Precision, Recipe
 from edgekit.tensors import DType, Signature, TensorSpec
 from edgekit.wire import ModelSummary
 
@@ -126,6 +126,11 @@ def missing(packages: Iterable[str], what: str, extra: str) -> UnavailableError 
 def versions(*packages: str) -> dict[str, str]:
     """Return the installed version of each distribution."""
     return {name: importlib.metadata.version(name) for name in packages}
+
+
+def unmade(recipe: Recipe, reason: Callable[[Precision], str | None]) -> str | None:
+    """Return the first reason against a precision that the recipe asks for; None without one."""
+    return next(filter(None, map(reason, recipe.precisions)), None)
 
 
 def options_for(name: str, given: Options) -> dict[str, Any]:

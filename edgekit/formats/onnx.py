@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.clock import CONVERTER, timed
 from edgekit.errors import UnavailableError
-from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.formats import Option, Options, mapped, missing, unmade, versions
 from edgekit.passes.legalization import legalize
 from edgekit.program import Program
-from edgekit.recipe import Recipe
+from edgekit.recipe import Precision, Recipe
 from edgekit.tensors import DType, Signature
 from edgekit.wire import ModelSummary
 
@@ -56,7 +56,12 @@ def toolchain() -> dict[str, str]:
 
 def supports(recipe: Recipe) -> str | None:
     """Return why ONNX cannot make a recipe, or None when it can."""
-    return None if recipe.activations in {"float32", "float16", "int8"} else "not made yet"
+    return unmade(recipe, _reason_against)
+
+
+def _reason_against(precision: Precision) -> str | None:
+    made = {("float32", "float32"), ("float16", "float16"), ("int8", "int8")}
+    return None if (precision.weights, precision.activations) in made else "not made yet"
 
 
 def warm_up() -> None:
@@ -75,7 +80,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     import torch
     from onnxscript import optimizer
 
-    from edgekit.formats import _onnx_file, _onnx_fp16, _onnx_uint8
+    from edgekit.formats import _onnx_file, _onnx_float_layers, _onnx_fp16, _onnx_uint8
 
     legal = legalize(program.exported, "onnx", accepts)
     with timed(CONVERTER):
@@ -96,6 +101,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_fp16.convert(model, options["opset"])
     if program.quantization is not None:
         _onnx_uint8.convert(model)
+        _onnx_float_layers.keep(model)
     _describe(model, program)
     _onnx_file.write(model, destination)
     return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})

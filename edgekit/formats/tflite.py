@@ -18,10 +18,10 @@ from edgekit import buckets, passes
 from edgekit.blame import first_line, root_cause
 from edgekit.clock import CONVERTER, timed
 from edgekit.errors import ConversionError, UnavailableError
-from edgekit.formats import Option, Options, mapped, missing, versions
+from edgekit.formats import Option, Options, mapped, missing, unmade, versions
 from edgekit.passes.legalization import legalize
 from edgekit.program import Program
-from edgekit.recipe import Recipe
+from edgekit.recipe import Precision, Recipe
 from edgekit.tensors import Dim, DType, Signature, TensorSpec
 from edgekit.wire import ModelSummary
 
@@ -82,7 +82,12 @@ def toolchain() -> dict[str, str]:
 
 def supports(recipe: Recipe) -> str | None:
     """Return why TFLite cannot make a recipe, or None when it can."""
-    return None if recipe.activations in {"float32", "float16", "int8"} else "not made yet"
+    return unmade(recipe, _reason_against)
+
+
+def _reason_against(precision: Precision) -> str | None:
+    made = {("float32", "float32"), ("float16", "float16"), ("int8", "int8")}
+    return None if (precision.weights, precision.activations) in made else "not made yet"
 
 
 def warm_up() -> None:

@@ -80,6 +80,7 @@ _ONNX_FUSED = {  # float operator -> what ONNX Runtime makes of it between quant
 _ONNX_NEUTRAL = {
     *("QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape", "Flatten", "Squeeze"),
     *("Unsqueeze", "Slice", "Gather", "MaxPool", "NhwcMaxPool", "Pad", "Split", "Expand", "Tile"),
+    *("ReorderInput", "ReorderOutput"),
     *("Identity", "Resize", "DepthToSpace", "SpaceToDepth", "Cast", "Shape", "Constant"),
 }
 

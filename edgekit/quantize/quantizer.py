@@ -22,6 +22,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgekit.quantize import observers
+from edgekit.quantize.precisions import base_name, precision_of
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
@@ -56,14 +57,6 @@ FUSED = {"relu", "relu6", "hardtanh"}  # into the operator before
 CARRIES_ACTIVATION = WEIGHTED | {"add", "sub", "mul"}
 
 
-def base_name(node: Any) -> str:
-    """Return the operator that a node calls, as ``conv2d``; empty for what is no operator."""
-    if getattr(node, "op", None) != "call_function" or not hasattr(node.target, "_schema"):
-        return ""
-    space, _, rest = str(node.target).partition(".")
-    return rest.partition(".")[0] if space == "aten" else ""
-
-
 @dataclass(frozen=True)
 class _Specs:
     """The quantization of activations and weights that a recipe asks for."""
@@ -80,13 +73,14 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
 
     def __init__(self, recipe: Recipe) -> None:
         """Prepare for one recipe."""
+        self._recipe = recipe
         self._specs = _Specs(observers.activation_spec(recipe), recipe)
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Annotate every operator that is quantized, in the order of the graph."""
         for node in model.graph.nodes:
             name = base_name(node)
-            if _KEY in node.meta or not _is_float(node):
+            if _KEY in node.meta or not _is_float(node) or not self._is_static(node):
                 continue
             if name in WEIGHTED:
                 self._weighted(node)
@@ -98,6 +92,12 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
 
     def validate(self, model: GraphModule) -> None:
         """Accept: what the annotation leaves out stays in float."""
+
+    def _is_static(self, node: Node) -> bool:
+        """Whether the recipe quantizes an operator; what is fused into one goes with it."""
+        producer: Any = node.args[0] if base_name(node) in FUSED else None
+        decides = producer if producer and _fused_activation(producer) is node else node
+        return precision_of(decides, self._recipe).is_static
 
     def _weighted(self, node: Node) -> None:
         value, weight, *rest = node.args

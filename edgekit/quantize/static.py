@@ -18,7 +18,8 @@ from edgekit.passes.graph import replace_node
 from edgekit.quantize import Quantization
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.dialects import is_quantize
-from edgekit.quantize.quantizer import FUSED, GraphQuantizer, base_name
+from edgekit.quantize.precisions import base_name
+from edgekit.quantize.quantizer import FUSED, GraphQuantizer
 from edgekit.quiet import quiet
 from edgekit.tensors import Dim
 
