@@ -30,6 +30,7 @@ from coremltools.converters.mil.frontend.torch.torch_op_registry import (
 
 from edgekit.blame import root_cause
 from edgekit.errors import EdgekitError, UnsupportedOperatorError
+from edgekit.formats import _coreml_recurrent
 from edgekit.passes.legalization import describe
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 Converter = Callable[[Any, Any], None]
 
 _RECURRENT = {  # ATen overload -> (coremltools' function, number of outputs)
-    "gru.input": (ops.gru, 2),
     "lstm.input": (ops.lstm, 3),
     "rnn_tanh.input": (ops.rnn_tanh, 2),
     "rnn_relu.input": (ops.rnn_relu, 2),
@@ -369,6 +369,7 @@ def _copy(context: Any, node: Any) -> None:
 
 _INTEGERS = {"int", "int32", "int64", "NoneType"}
 _CORRECTED: dict[str, Converter] = {
+    "gru.input": _coreml_recurrent.gru,
     "gelu": _gelu,
     "add": _with_alpha(ops.add, 1),
     "sub": _with_alpha(ops.sub, 1),

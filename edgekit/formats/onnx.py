@@ -80,7 +80,13 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     import torch
     from onnxscript import optimizer
 
-    from edgekit.formats import _onnx_file, _onnx_float_layers, _onnx_fp16, _onnx_uint8
+    from edgekit.formats import (
+        _onnx_file,
+        _onnx_float_layers,
+        _onnx_fp16,
+        _onnx_recurrent,
+        _onnx_uint8,
+    )
 
     legal = legalize(program.exported, "onnx", accepts)
     with timed(CONVERTER):
@@ -90,6 +96,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
             dynamo=True,
             verbose=False,
             optimize=False,
+            custom_translation_table=_onnx_recurrent.TRANSLATIONS,
             opset_version=options["opset"],
             input_names=[spec.name for spec in program.signature.inputs],
             output_names=[spec.name for spec in program.signature.outputs],
@@ -117,8 +124,13 @@ def _accepted() -> frozenset[Any]:
     import torch.ao.quantization.fx._decomposed  # noqa: F401 - the registry leaves out unknown operators
     from torch.onnx._internal.exporter import _decomp, _registration
 
+    from edgekit.formats import _onnx_recurrent
+
     registry = _registration.ONNXRegistry.from_torchlib()
-    known = set(_decomp.get_onnx_implemented_overloads(registry))
+    known: set[Any] = {
+        *_decomp.get_onnx_implemented_overloads(registry),
+        *_onnx_recurrent.TRANSLATIONS,
+    }
     return frozenset({*known, *_decomp.create_onnx_friendly_decomposition_table(known)})
 
 

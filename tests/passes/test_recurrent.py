@@ -17,26 +17,11 @@ LAYERS = {  # a stack, its layers times directions, steps
     "gru": (nn.GRU(8, 12, num_layers=2, batch_first=True), 2, 40),
     "rnn": (nn.RNN(8, 12, num_layers=2), 2, 40),
     "lstm, both directions": (nn.LSTM(8, 12, bidirectional=True), 2, 40),
+    "gru, both directions": (nn.GRU(8, 12, num_layers=2, bidirectional=True), 4, 40),
+    "rnn, both directions": (nn.RNN(8, 12, nonlinearity="relu", bidirectional=True), 2, 40),
     "lstm, a long sequence": (nn.LSTM(8, 96), 1, 300),
     "gru, a long sequence": (nn.GRU(8, 96), 1, 300),
 }
-
-
-BEYOND = {  # what is not so yet
-    ("rnn", "onnx"): "torch.onnx writes every step of nn.RNN out",
-    ("gru", "coreml"): "the loop that coremltools writes has 31 operators",
-}
-CASES = [
-    pytest.param(
-        name,
-        format_name,
-        marks=[pytest.mark.xfail(reason=BEYOND[name, format_name], strict=True)]
-        if (name, format_name) in BEYOND
-        else [],
-    )
-    for name in LAYERS
-    for format_name in ("onnx", "tflite", "coreml")
-]
 
 
 class WithState(nn.Module):
@@ -53,7 +38,8 @@ class WithState(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("name", "format_name"), CASES)
+@pytest.mark.parametrize("format_name", ["onnx", "tflite", "coreml"])
+@pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_has_few_operators_whatever_the_length(name, format_name, tmp_path):
     layer, count, length = LAYERS[name]
     torch.manual_seed(0)
