@@ -793,8 +793,12 @@ class Watch:
     def look(self) -> None:
         """Say the state when it is due."""
         if time.perf_counter() >= self.due:
-            say("state", when="during", t=since(), **self.probe.state())
-            self.due = time.perf_counter() + 1.0
+            self.tell()
+
+    def tell(self) -> None:
+        """Say the state now."""
+        say("state", when="during", t=since(), **self.probe.state())
+        self.due = time.perf_counter() + 1.0
 
 
 def sample(
@@ -1340,7 +1344,9 @@ def measure(job: Dict[str, Any], engine: Engine, pace: Pace, watch: Watch) -> No
     ]
     for each in engines[1:]:
         timed(each.step, 3, 1)
+    watch.tell()
     scenario(job, engines, pace, watch)
+    watch.tell()
     if job["copies"]:
         copies(engine, arrays_of(job, Path(job["folder"])), job["copies"])
         say("samples", series="overhead", t=since(), batch=1, seconds=overhead())
