@@ -192,28 +192,65 @@ def benchmark(
     *,
     runtime: str | None = None,
     threads: int = 1,
-    warmup_seconds: float = 0.5,
+    warmup_seconds: float = 3.0,
+    min_seconds: float = 0.0,
+    scenario: str = "single-stream",
+    sustained: float | None = None,
+    cold: int | None = None,
+    profile: int = 0,
+    delegate: str | None = None,
+    providers: Sequence[str] = (),
+    input_data: str | Path | None = None,
+    output: str | Path | None = None,
 ) -> BenchmarkRecord:
-    """Measure the latency of a model file on this machine.
+    """Measure the latency of a model file on this machine, in a process of its own.
 
     Args:
         artifact: An artifact, or the path of any model file.
         target: Where to run; this version knows ``local``.
-        runs: How many timed inferences.
+        runs: How many samples to take, at least; one is one inference, or several short ones.
         runtime: Name of the runtime; None for the best one here.
         threads: How many threads an inference may use.
-        warmup_seconds: How long to run untimed first.
+        warmup_seconds: How long to wait for times to become steady, at most; 0: not at all.
+        min_seconds: How long to take samples, at least.
+        scenario: ``single-stream``, ``multi-stream``, ``offline``, ``server`` or ``streaming``,
+            with parameters as in ``server:qps=50,bound=20ms``.
+        sustained: Seconds to go on for, to see what heat does.
+        cold: How many cold starts to measure as well, each in a new process.
+        profile: How many inferences to profile node by node, after the timed ones.
+        delegate: TFLite: ``none`` for no XNNPACK, or the library of a delegate.
+        providers: ONNX Runtime: execution providers, in order of preference.
+        input_data: ``.npz`` file with values for the inputs; seeded ones otherwise.
+        output: File to write the record to, while it is measured (as ``.jsonl``) and at its end.
 
     Returns:
         A record with every raw sample, in seconds.
-    """
-    from edgekit.benchmarks import benchmark_file
 
-    return benchmark_file(
-        artifact.path if isinstance(artifact, Artifact) else Path(artifact),
-        target=target,
+    Raises:
+        UsageError: the request is not right.
+        ArtifactError: the file is missing or damaged.
+        UnavailableError: no runtime here executes it.
+        BenchmarkError: the runner failed or died.
+    """
+    from edgekit.benchmarks import Request, benchmark_file
+
+    request = Request(
         runs=runs,
         runtime=runtime,
         threads=threads,
+        min_seconds=min_seconds,
         warmup_seconds=warmup_seconds,
+        scenario=scenario,
+        sustained=sustained,
+        cold=cold,
+        profile=profile,
+        delegate=delegate,
+        providers=tuple(providers),
+        input_data=Path(input_data) if input_data else None,
+    )
+    return benchmark_file(
+        artifact.path if isinstance(artifact, Artifact) else Path(artifact),
+        request,
+        target=target,
+        output=Path(output) if output else None,
     )

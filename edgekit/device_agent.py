@@ -84,7 +84,6 @@ def facts(probe: Probe) -> Dict[str, Any]:
         "system": f"{system.system} {system.release}",
         "architecture": system.machine,
         "libc": " ".join(platform.libc_ver()).strip(),
-        "host": system.node,
         "model": probe.text("proc/device-tree/model")
         or probe.text("sys/class/dmi/id/product_name"),
         "processor": probe.processor() or platform.processor() or system.machine,
@@ -659,7 +658,10 @@ def array_of(entry: Dict[str, Any], folder: Path) -> Any:
             array = np.load(path, allow_pickle=False)
         else:
             array = np.fromfile(path, dtype=entry["dtype"])
-        return np.ascontiguousarray(array.astype(entry["dtype"])).reshape(entry["shape"])
+        array = np.ascontiguousarray(array.astype(entry["dtype"]))
+        return (
+            np.resize(array, entry["shape"]) if "repeat" in entry else array.reshape(entry["shape"])
+        )
     except (OSError, ValueError) as error:
         raise Failure("bad_input", f"{entry['name']}: {one_line(error)}") from error
 
@@ -963,7 +965,7 @@ def throughput(engines: List[Engine], batch: int, length: float) -> None:
     end = start + length
 
     def work(engine: Engine, kept: List[float]) -> None:
-        while time.perf_counter() < end:
+        while not kept or time.perf_counter() < end:
             kept.extend(timed(engine.step, 1, 1))
 
     at = since()

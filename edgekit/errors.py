@@ -17,6 +17,7 @@
     │   ├── HostKeyError        exit 1   the device's identity is unknown, or not the known one
     │   ├── DeviceBusyError     exit 1   another run has the device; the message names its holder
     │   └── DeviceTimeoutError  exit 1   a program on the device took too long and was killed
+    ├── BenchmarkError          exit 1   a runner could not measure what it was asked to
     └── VerdictError            exit 3   everything ran, and the answer is no
 
 A message is one sentence: what is wrong and where.  A hint is one sentence: what to do.  A reason
@@ -140,6 +141,12 @@ class DeviceTimeoutError(DeviceError):
     """A program on a device took too long and was killed."""
 
     reason = "device_timeout"
+
+
+class BenchmarkError(EdgekitError):
+    """A runner could not measure what it was asked to, or died of it."""
+
+    reason = "benchmark_failed"
 
 
 class VerdictError(EdgekitError):

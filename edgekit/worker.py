@@ -152,10 +152,7 @@ def discard(worker: Worker) -> None:
 
 def stop(worker: Worker) -> None:
     """End a worker and everything that it started; harmless when it has ended."""
-    with contextlib.suppress(OSError):
-        os.killpg(worker.process.pid, signal.SIGKILL)
-    worker.process.kill()
-    worker.process.wait()
+    _kill_group(worker.process)
     if worker.process.stdin is not None:
         with contextlib.suppress(OSError):
             worker.process.stdin.close()
@@ -217,6 +214,50 @@ def run_tool(command: Sequence[str], folder: Path, *, timeout: float = 300) -> S
     except OSError as error:
         raise ConversionError(f"{command[0]} cannot be started: {error.strerror}.") from None
     return Said(done.returncode, done.stdout.decode(errors="replace"))
+
+
+def follow_tool(
+    command: Sequence[str], log: Path, *, on_line: Callable[[str], None], timeout: float
+) -> int:
+    """Run a foreign program, hand on each line that it writes at once, and return its exit code.
+
+    Args:
+        command: Program and arguments; no shell reads them.
+        log: Where its standard error goes.
+        on_line: Told each line of its standard output.
+        timeout: Seconds after which it is stopped.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as talk:
+        process = subprocess.Popen(  # noqa: S603 - no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=talk,
+            start_new_session=True,
+            env=_environment(None),
+            text=True,
+            errors="replace",
+        )
+    assert process.stdout is not None
+    alarm = threading.Timer(timeout, _kill_group, [process])
+    alarm.daemon = True
+    alarm.start()
+    try:
+        for line in process.stdout:
+            on_line(line.rstrip("\n"))
+        return process.wait()
+    finally:
+        alarm.cancel()
+        _kill_group(process)
+        process.stdout.close()
+
+
+def _kill_group(process: subprocess.Popen[Any]) -> None:
+    """End a process and all that it started."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def peak_rss_bytes() -> int:

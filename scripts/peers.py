@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from edgekit.benchmarks import machine
+from edgekit.device_agent import Probe, facts
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "scripts" / "bench_models.py"
@@ -57,8 +57,8 @@ def main() -> int:
     quantize.add_argument("--rounds", type=int, default=100)
     quantize.add_argument("models", nargs="*", default=["mobilenetv2_w1", "resnet18"])
     chosen = parser.parse_args()
-    facts = machine()
-    print(f"{facts['processor']}, {facts['cores']} cores, load {facts['load_1min']}")
+    machine = facts(Probe())
+    print(f"{machine['processor']}, {machine['cores']} cores, load {Probe().load()}")
     return {"convert": compare_conversion, "scale": measure_scale, "quantize": compare_int8}[
         chosen.verb
     ](chosen)
@@ -189,14 +189,14 @@ def resident(pid: int) -> int:
 
 def report(rows: list[tuple[float, float, float, float]]) -> None:
     """Write the table and the plot."""
-    facts = machine()
+    machine = facts(Probe())
     table = [
         "# Conversion time and memory against model size",
         "",
         "Made by `python scripts/peers.py scale`: transformers with seeded random weights,",
         "converted to ONNX and Core ML in recipe `fp16`, verification included, without the cache.",
         "Memory is the peak over all processes together (proportional set size).",
-        f"Machine: {facts['processor']}, {facts['cores']} cores.",
+        f"Machine: {machine['processor']}, {machine['cores']} cores.",
         "",
         "| weights (M) | seconds | peak memory (GB) | peak / fp32 weights |",
         "|---|---|---|---|",

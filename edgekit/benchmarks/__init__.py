@@ -1,144 +1,141 @@
-"""Benchmarks: run a model file many times and keep every sample.
+"""Benchmarks: run a model file, keep every sample, and say whether the times can be trusted.
 
-This version measures on the local machine with a plain loop.
+`edgekit.benchmarks.job` is what is asked of a runner, `edgekit.benchmarks.record` what becomes of
+its answer, `edgekit.benchmarks.comparison` what two records say of each other.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import time
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekit import formats, runtimes
+from edgekit import formats, registry, runtimes
+from edgekit.benchmarks import loop, scenarios
+from edgekit.benchmarks.job import Job, Warmup, job_for
+from edgekit.benchmarks.record import BenchmarkRecord, Journal, seal
 from edgekit.errors import UsageError
-from edgekit.hashing import sha256_of
-from edgekit.runtimes import Arrays
-from edgekit.tensors import Dim, Signature
 
-SCHEMA_VERSION = 1
+__all__ = ["BenchmarkRecord", "Request", "benchmark_file"]
+
+HERE = {"name": "local", "transport": None, "emulated": False}
 
 
 @dataclass(frozen=True)
-class BenchmarkRecord:
-    """One benchmark: all samples, and what is needed to compare them later.
+class Request:
+    """What to measure, before it is known where.
 
     Attributes:
-        path: The model file.
-        sha256: Its identity.
-        runtime: Runtime and version.
-        note: What must be known of that runtime.
-        threads: Threads that an inference could use.
-        load_s: Seconds to open the file.
-        first_s: Seconds of the first inference.
-        samples_s: Seconds of each timed inference after warm-up, in order.
-        machine: Processor, cores, operating system and load, by name.
+        runs: Samples to take, at least.
+        runtime: Name of the runtime; None for the best one.
+        threads: How many threads an inference may use.
+        min_seconds: How long to take samples, at least.
+        warmup_seconds: How long to wait for the steady state, at most; 0: no warm-up.
+        scenario: As `edgekit.benchmarks.scenarios` reads it.
+        sustained: Seconds to go on for; None: not sustained.
+        cold: How many cold starts to measure as well, each in a new process.
+        profile: How many inferences to profile, node by node.
+        delegate: TFLite: ``none``, or a delegate's library.
+        providers: ONNX Runtime: execution providers, in order of preference.
+        input_data: ``.npz`` file with values for the inputs; None for seeded ones.
+        settings: Other fields of `edgekit.benchmarks.job.Job`.
     """
 
-    path: Path
-    sha256: str
-    runtime: str
-    note: str | None
-    threads: int
-    load_s: float
-    first_s: float
-    samples_s: tuple[float, ...]
-    machine: dict[str, str]
+    runs: int = 50
+    runtime: str | None = None
+    threads: int = 1
+    min_seconds: float = 0.0
+    warmup_seconds: float = 3.0
+    scenario: str = "single-stream"
+    sustained: float | None = None
+    cold: int | None = None
+    profile: int = 0
+    delegate: str | None = None
+    providers: Sequence[str] = ()
+    input_data: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def median_s(self) -> float:
-        """Median latency in seconds."""
-        return self.percentile(50)
-
-    def percentile(self, q: float) -> float:
-        """Return the `q`-th percentile (0 to 100) of the latency, in seconds."""
-        return float(np.percentile(self.samples_s, q))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            **vars(self),
-            "path": str(self.path),
-            "median_s": self.median_s,
-        }
+    def timeout(self) -> float:
+        """Return seconds after which a run must have ended: far more than it should take."""
+        asked = self.min_seconds + self.warmup_seconds + (self.sustained or 0.0)
+        return 600 + 10 * asked + 60 * (self.cold or 0)
 
 
 def benchmark_file(
-    path: Path,
-    *,
-    target: str = "local",
-    runs: int = 50,
-    runtime: str | None = None,
-    threads: int = 1,
-    warmup_seconds: float = 0.5,
+    path: Path, request: Request | None = None, *, target: str = "local", output: Path | None = None
 ) -> BenchmarkRecord:
-    """Measure a model file; `edgekit.benchmark` describes the arguments.
+    """Measure a model file on this machine; `edgekit.benchmark` describes the arguments.
 
     Raises:
         UsageError: the target is not ``local``, or there is nothing to run.
+        EdgekitError: the run came to no good end.
     """
     if target != "local":
         raise UsageError(
             f"There is no target named {target!r}.", "This version measures on 'local' only."
         )
-    if runs < 1:
-        raise UsageError(f"{runs} runs measure nothing.", "Give --runs 1 or more.")
-    identity = sha256_of(path)
-    started = time.perf_counter()
-    with runtimes.open_session(
-        path, formats.of_path(path), runtime=runtime, threads=threads
-    ) as session:
-        load_s = time.perf_counter() - started
-        feeds = random_feeds(session.signature)
-        first_s = _timed(session, feeds)
-        warm = time.perf_counter() + warmup_seconds
-        while time.perf_counter() < warm:
-            session.run(feeds)
-        samples = tuple(_timed(session, feeds) for _ in range(runs))
-        described = runtimes.describe(session.runtime)
-        return BenchmarkRecord(
-            path, identity, described, session.note, threads, load_s, first_s, samples, machine()
-        )
+    asked = request or Request()
+    runtime = runtimes.choose(formats.of_path(path), asked.runtime)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        job = job_of(path, asked, runtime, inputs_in(asked.input_data, Path(folder)))
+        note = registry.load("runtimes", runtime).NOTE
+        header = loop.header_of(path, job, note=note, target=HERE)
+        with Journal(loop.journal_path(job.run_id, output), header) as journal:
+            record = loop.run_here(job, journal, asked.timeout())
+            if output is not None:
+                seal(record, output)
+            return record
 
 
-def random_feeds(signature: Signature) -> Arrays:
-    """Return seeded inputs of the right types and shapes; dynamic dimensions are at their least."""
-    generator = np.random.default_rng(0)
-    feeds = {}
-    for spec in signature.inputs:
-        shape = tuple(dim.min if isinstance(dim, Dim) else dim for dim in spec.shape)
-        dtype = spec.dtype.numpy()
-        if spec.dtype.is_float:
-            feeds[spec.name] = generator.standard_normal(shape).astype(dtype)
-        else:  # zeros and ones are valid token ids, masks and flags
-            feeds[spec.name] = generator.integers(0, 2, shape).astype(dtype)
-    return feeds
+def inputs_in(archive: Path | None, folder: Path) -> dict[str, str]:
+    """Write the arrays of an ``.npz`` file into a folder; return their files by name.
 
-
-def machine() -> dict[str, str]:
-    """Return what is known of this machine."""
-    model = platform.processor() or platform.machine()
+    Raises:
+        UsageError: it is no such file.
+    """
+    if archive is None:
+        return {}
+    found = {}
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names else model
-    except OSError:
-        pass
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {
-        "processor": model,
-        "cores": str(os.cpu_count()),
-        "system": platform.platform(),
-        "load_1min": "unknown" if load is None else f"{load:.2f}",
-    }
+        with np.load(archive, allow_pickle=False) as arrays:
+            for number, name in enumerate(arrays.files):
+                file = folder / f"input{number}.npy"
+                np.save(file, arrays[name], allow_pickle=False)
+                found[name] = str(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{archive} is no .npz file: {error}.") from None
+    return found
 
 
-def _timed(session: runtimes.Session, feeds: Arrays) -> float:
-    started = time.perf_counter()
-    session.run(feeds)
-    return time.perf_counter() - started
+def job_of(
+    path: Path, request: Request, runtime: str, data: Mapping[str, str] | None = None
+) -> Job:
+    """Return the job that a request makes of a model file; `data` are files of inputs, by name.
+
+    Raises:
+        UsageError: it asks for what cannot be.
+    """
+    if request.runs < 1:
+        raise UsageError(f"{request.runs} runs measure nothing.", "Give --runs 1 or more.")
+    job = job_for(
+        path,
+        formats.of_path(path),
+        runtime,
+        data=data,
+        threads=request.threads,
+        runs=request.runs,
+        min_s=request.min_seconds,
+        warmup=Warmup(max_s=request.warmup_seconds),
+        scenario=scenarios.parse(request.scenario),
+        sustained_s=request.sustained,
+        cold=request.cold,
+        profile=request.profile,
+        delegate=request.delegate,
+        providers=tuple(request.providers),
+        run_id=loop.new_run_id(),
+    )
+    return replace(job, **request.settings)

@@ -130,8 +130,8 @@ def _battery(states: Sequence[State]) -> Iterable[Finding]:
 def energy(states: Sequence[State], inferences: int) -> dict[str, Any]:
     """Return joules per inference by domain, or why there are none.
 
-    Counters give the difference between the first and the last state while samples were taken; power
-    sensors give their mean over these states, times the time.  Both hold all that the machine did.
+    Counters give the difference between the first and the last state while samples were taken;
+    power sensors their mean over these, times the time.  Both hold all that the machine did.
     """
     states = [each for each in states if each.get("when") == "during"]
     first, last = (states[0], states[-1]) if states else ({}, {})

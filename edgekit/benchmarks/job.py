@@ -75,12 +75,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgekit import registry
-from edgekit.tensors import Dim, Signature, TensorSpec
+from edgekit.tensors import Dim, TensorSpec
 
 SCHEMA_VERSION = 1
 
@@ -179,27 +179,9 @@ def job_for(
     )
 
 
-def with_batch(job: Job, batch: int) -> Job:
-    """Return the job with another first dimension of every input that has one."""
-    return replace(
-        job,
-        inputs=tuple(
-            {**each, "shape": [batch, *each["shape"][1:]]} if each["shape"] else each
-            for each in job.inputs
-        ),
-    )
-
-
 def fixed_shape(spec: TensorSpec) -> list[int]:
     """Return the shape to measure with: dynamic dimensions are at their least."""
     return [dim.min if isinstance(dim, Dim) else dim for dim in spec.shape]
-
-
-def takes_batch(signature: Signature, batch: int) -> bool:
-    """Whether all inputs may have that first dimension."""
-    return all(
-        spec.accepts((batch, *fixed_shape(spec)[1:])) for spec in signature.inputs if spec.shape
-    )
 
 
 Places = Sequence[tuple[int, int]]

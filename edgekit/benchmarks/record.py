@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -156,16 +157,18 @@ def build(header: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> Benc
     """Return the record that a header and a runner's lines make, complete or not."""
     told: dict[str, Mapping[str, Any]] = {}
     samples: list[float] = []
-    chunks, states = [], []
+    chunks: list[Mapping[str, Any]] = []
+    states: list[Mapping[str, Any]] = []
     series: dict[str, list[float]] = {}
     for line in lines:
         event = line.get("event", "")
-        if event == "samples":
+        if "cold" in line:  # of a process of its own, started for this alone
+            if event in ("load", "first"):
+                series.setdefault(f"cold_{event}", []).append(line["seconds"])
+        elif event == "samples":
             _sort_in(line, samples, chunks, series)
         elif event == "state":
             states.append(_without(line))
-        elif "cold" in line:
-            series.setdefault(f"cold_{event}", []).append(line.get("seconds", 0.0))
         else:
             told[event] = _without(line)
     load = told.get("load", {})
@@ -247,9 +250,28 @@ class Journal:
         """Return the record of what has arrived."""
         return build(self.header, self.lines)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file; it stays when the run failed and something had been measured."""
+        self.close()
+        if error is None or not self.measured:
+            self.path.unlink()
+
     def close(self) -> None:
         """Close the file, which stays."""
         self._file.close()
+
+    @property
+    def measured(self) -> bool:
+        """Whether any samples have arrived."""
+        return any(line["event"] == "samples" for line in self.lines)
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(line, default=str) + "\n")

@@ -97,7 +97,9 @@ def _value(key: str, text: str, default: Any) -> Any:
     try:
         value = type(default)(text)
     except ValueError:
-        raise UsageError(f"{key}={text} is not possible.", f"Write it like {key}={default}.") from None
+        raise UsageError(
+            f"{key}={text} is not possible.", f"Write it like {key}={default}."
+        ) from None
     if value <= 0 and key != "seed":
         raise UsageError(f"{key}={text} is not possible.", "Give a number above zero.")
     return value
@@ -142,9 +144,7 @@ def _server(
     }
 
 
-def _streaming(
-    chunks: Sequence[Mapping[str, Any]], samples: Sequence[float]
-) -> dict[str, Any]:
+def _streaming(chunks: Sequence[Mapping[str, Any]], samples: Sequence[float]) -> dict[str, Any]:
     late = sum(chunk.get("late", 0) for chunk in chunks)
     dropped = sum(chunk.get("dropped", 0) for chunk in chunks)
     return {

@@ -48,6 +48,17 @@ def source_options(function: F) -> F:
     return function
 
 
+def counts(text: str, option: str) -> list[int]:
+    """Return the numbers of a list like ``1,2,4``."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(1 <= each <= 256 for each in found):
+        raise click.UsageError(f"{option} {text} is not possible: write it like 1 or 1,2,4.")
+    return found
+
+
 def print_json(data: Any) -> None:
     """Print plain data to standard output."""
     click.echo(json.dumps(data, indent=2, default=str))

@@ -241,10 +241,8 @@ def available(format_name: str) -> list[str]:
     return [name for _, name in ranked]
 
 
-def open_session(
-    path: Path, format_name: str, *, runtime: str | None = None, threads: int = 1
-) -> Session:
-    """Open a model file in `runtime`, or in the best one available for its format.
+def choose(format_name: str, runtime: str | None = None) -> str:
+    """Return the name of `runtime`, or of the best one available for a format.
 
     Raises:
         UnavailableError: no runtime here executes the format, or the one asked for cannot run.
@@ -254,9 +252,9 @@ def open_session(
         candidates = available(format_name)
         if not candidates:
             raise _none_available(format_name)
-        runtime = candidates[0]
+        return candidates[0]
     module = registry.load("runtimes", runtime)
-    name = module.__name__.rpartition(".")[2]
+    name: str = module.__name__.rpartition(".")[2]
     if format_name not in module.FORMATS:
         raise UsageError(
             f"Runtime {name!r} executes {', '.join(module.FORMATS)}, not {format_name}."
@@ -264,6 +262,20 @@ def open_session(
     reason = module.unavailable()
     if reason is not None:
         raise reason
+    return name
+
+
+def open_session(
+    path: Path, format_name: str, *, runtime: str | None = None, threads: int = 1
+) -> Session:
+    """Open a model file in `runtime`, or in the best one available for its format.
+
+    Raises:
+        UnavailableError: no runtime here executes the format, or the one asked for cannot run.
+        UsageError: the runtime asked for does not execute this format.
+    """
+    name = choose(format_name, runtime)
+    module = registry.load("runtimes", name)
     return Session(module.load(path, threads=threads), name, module.NOTE)
 
 

@@ -55,7 +55,12 @@ def test_a_run_says_everything_in_order(job, agent_process, format_name):
     for series in ("copy_in", "copy_out", "with_copies"):
         (found,) = events(lines, "samples", series=series)
         assert len(found["seconds"]) == 2
-    assert [line["when"] for line in events(lines, "state")] == ["before", "during", "during", "after"]
+    assert [line["when"] for line in events(lines, "state")] == [
+        "before",
+        "during",
+        "during",
+        "after",
+    ]
     (load,) = events(lines, "load")
     assert load["stages"]["import"] > 0
     assert load["peak_rss_bytes"] > 1e6
