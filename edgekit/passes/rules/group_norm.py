@@ -22,11 +22,14 @@ def group_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = True,
 ) -> Any:
-    """Center, then divide by the root of the mean square: two sums, each over small numbers."""
+    """Center, then divide by the root of the mean square: two sums, each over small numbers.
+
+    A mean is one of channels' means, for a sum over millions of numbers loses digits, too.
+    """
     del cudnn_enabled
-    grouped = x.reshape(x.shape[0], num_groups, -1)
-    centered = grouped - grouped.mean(-1, keepdim=True)
-    variance = (centered * centered).mean(-1, keepdim=True)
+    grouped = x.reshape(x.shape[0], num_groups, x.shape[1] // num_groups, -1)
+    centered = grouped - grouped.mean(-1, keepdim=True).mean(-2, keepdim=True)
+    variance = (centered * centered).mean(-1, keepdim=True).mean(-2, keepdim=True)
     normal = (centered * (variance + eps).rsqrt()).reshape(x.shape)
     per_channel = (-1, *[1] * (x.dim() - 2))
     if weight is not None:
