@@ -8,6 +8,8 @@ QuantizeLinear and DequantizeLinear pairs, which ONNX Runtime fuses to integer o
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from edgekit.wire import ModelSummary
 
 if TYPE_CHECKING:
     import onnx_ir
+    from torch.export import ExportedProgram
 
 # The newest opset that ONNX Runtime 1.17 (early 2024) and the mobile builds made from it load.
 # Below it, GELU is left as arithmetic.
@@ -89,7 +92,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     )
 
     legal = legalize(program.exported, "onnx", accepts)
-    with timed(CONVERTER):
+    with timed(CONVERTER), _decomposed_once():
         exported = torch.onnx.export(
             legal,
             (),
@@ -119,19 +122,45 @@ def accepts(operator: Any) -> bool:
     return operator in _accepted()
 
 
+@contextmanager
+def _decomposed_once() -> Iterator[None]:
+    """Keep the exporter from tracing a program anew that has nothing left to decompose."""
+    from torch.onnx._internal.exporter import _fx_passes
+
+    decompose = _fx_passes.decompose_with_registry
+
+    def decompose_rest(exported: ExportedProgram, registry: Any) -> ExportedProgram:
+        graphs = [each for each in exported.graph_module.modules() if hasattr(each, "graph")]
+        called = {node.target for each in graphs for node in each.graph.nodes}
+        left = {each for each in called if hasattr(each, "_schema")} - _implemented()
+        return decompose(exported, registry) if left or exported.dialect != "ATEN" else exported
+
+    _fx_passes.decompose_with_registry = decompose_rest
+    try:
+        yield
+    finally:
+        _fx_passes.decompose_with_registry = decompose
+
+
 @cache
 def _accepted() -> frozenset[Any]:
+    from torch.onnx._internal.exporter import _decomp
+
+    known = set(_implemented())
+    return frozenset({*known, *_decomp.create_onnx_friendly_decomposition_table(known)})
+
+
+@cache
+def _implemented() -> frozenset[Any]:
+    """Return the overloads that there are ONNX functions for."""
     import torch.ao.quantization.fx._decomposed  # noqa: F401 - the registry leaves out unknown operators
     from torch.onnx._internal.exporter import _decomp, _registration
 
     from edgekit.formats import _onnx_recurrent
 
     registry = _registration.ONNXRegistry.from_torchlib()
-    known: set[Any] = {
-        *_decomp.get_onnx_implemented_overloads(registry),
-        *_onnx_recurrent.TRANSLATIONS,
-    }
-    return frozenset({*known, *_decomp.create_onnx_friendly_decomposition_table(known)})
+    known = _decomp.get_onnx_implemented_overloads(registry)
+    return frozenset({*known, *_onnx_recurrent.TRANSLATIONS})
 
 
 def summarize(path: Path) -> ModelSummary:
