@@ -4,6 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 READY := $(VENV)/.ready
 
 .PHONY: demo test lint types unit test-all board kotlin swift install clean
@@ -41,8 +42,8 @@ test-all: test
 # Packages of all sample models on an emulated arm64 board; asks for root.
 board: $(READY)
 	$(BIN)/python scripts/sample_artifacts.py build/samples
-	sudo scripts/board.sh make
-	sudo $(BIN)/python scripts/package_on_board.py build/samples/*.onnx build/samples/*.tflite
+	$(SUDO) scripts/board.sh make
+	$(SUDO) $(BIN)/python scripts/package_on_board.py build/samples/*.onnx build/samples/*.tflite
 
 # The Android wrappers in kotlinc, against ONNX Runtime's classes; both come from npm.
 kotlin: $(READY)
@@ -52,8 +53,8 @@ kotlin: $(READY)
 # The types of the Swift wrappers, by Debian's swiftc; asks for root.
 swift: $(READY)
 	$(BIN)/python scripts/sample_artifacts.py build/samples
-	test -d build/board/swift || sudo scripts/board.sh swift
-	sudo $(BIN)/python scripts/package_swift.py build/samples/*.mlpackage
+	test -d build/board/swift || $(SUDO) scripts/board.sh swift
+	$(SUDO) $(BIN)/python scripts/package_swift.py build/samples/*.mlpackage
 
 clean:
 	rm -rf build out dist

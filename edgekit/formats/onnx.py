@@ -129,11 +129,13 @@ def _decomposed_once() -> Iterator[None]:
 
     decompose = _fx_passes.decompose_with_registry
 
-    def decompose_rest(exported: ExportedProgram, registry: Any) -> ExportedProgram:
-        graphs = [each for each in exported.graph_module.modules() if hasattr(each, "graph")]
+    def decompose_rest(exported_program: ExportedProgram, registry: Any) -> ExportedProgram:
+        modules = exported_program.graph_module.modules()
+        graphs = [each for each in modules if hasattr(each, "graph")]
         called = {node.target for each in graphs for node in each.graph.nodes}
         left = {each for each in called if hasattr(each, "_schema")} - _implemented()
-        return decompose(exported, registry) if left or exported.dialect != "ATEN" else exported
+        again = left or exported_program.dialect != "ATEN"
+        return decompose(exported_program, registry) if again else exported_program
 
     _fx_passes.decompose_with_registry = decompose_rest
     try:
