@@ -4,8 +4,12 @@
 #   sudo scripts/board.sh make              # once, a few minutes: the system in build/board/arm64
 #   sudo scripts/board.sh run COMMAND...    # run a command on it
 #   sudo scripts/board.sh swift             # Debian 13's Swift compiler, for package_swift.py
+#   sudo scripts/board.sh devices           # once, half a minute: a board with sshd, a phone with adbd
+#   sudo scripts/board.sh boot pi|phone     # start one; it lasts until our input or this script ends
 #
-# Needs a Debian host with: qemu-user-static binfmt-support mmdebstrap arch-test.
+# Needs a Debian host with: qemu-user-static binfmt-support mmdebstrap arch-test; `boot` needs
+# iproute2 as well.  A booted device is in a network namespace of its own, which only this machine
+# reaches: adbd asks nobody for a password.
 # It checks what a board does, not how fast: emulation is a hundred times slower than a board.
 set -euo pipefail
 
@@ -14,19 +18,24 @@ BOARD=${EDGEKIT_BOARD:-$PWD/build/board}
 ROOT=$BOARD/arm64
 PYTHON=${PYTHON:-.venv/bin/python}
 
+need_emulation() {
+    local program
+    for program in qemu-aarch64-static mmdebstrap arch-test ip; do
+        if ! command -v "$program" > /dev/null; then
+            echo "$program is missing: apt-get install --no-install-recommends" \
+                "qemu-user-static binfmt-support mmdebstrap arch-test iproute2 openssh-client" >&2
+            exit 1
+        fi
+    done
+    update-binfmts --enable qemu-aarch64
+}
+
 make_board() {
     if [ -e "$ROOT.complete" ]; then
         echo "The board is there: $ROOT" >&2
         return
     fi
-    for program in qemu-aarch64-static mmdebstrap arch-test; do
-        if ! command -v "$program" > /dev/null; then
-            echo "$program is missing: apt-get install --no-install-recommends" \
-                "qemu-user-static binfmt-support mmdebstrap arch-test" >&2
-            exit 1
-        fi
-    done
-    update-binfmts --enable qemu-aarch64
+    need_emulation
     rm -rf "$ROOT"
     mkdir -p "$BOARD"
     mmdebstrap --quiet --arch=arm64 --variant=essential --include=python3,python3-numpy,libstdc++6 \
@@ -104,5 +113,7 @@ case ${1:-} in
     make) make_board ;;
     swift) make_swift ;;
     run) shift; run "$@" ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    devices) . scripts/devices.sh; make_devices ;;
+    boot) shift; . scripts/devices.sh; boot "$@" ;;
+    *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

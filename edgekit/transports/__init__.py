@@ -117,20 +117,19 @@ class Channel(Protocol):
         """Return ("out" or "err", bytes), or ("end", b"") once it is over; None when it is idle."""
         ...
 
-    def code(self) -> int | None:
-        """Return its exit code after the end; None when the link was lost before it was told."""
-        ...
-
     def close(self) -> None:
         """Let go of it."""
         ...
 
 
 class Link(Protocol):
-    """What a transport knows: starting shells and moving files."""
+    """What a transport knows: starting shells and moving files.
+
+    Every method but `close` raises an OSError when it fails, be it the link or the device's disk.
+    """
 
     folder: str
-    """Where workspaces are made on the device, unless its description says."""
+    """Where locks are made on the device, and workspaces unless its description says."""
 
     def start(self) -> Channel:
         """Start ``sh -s edgekit`` as the leader of a process group of its own."""
@@ -145,7 +144,7 @@ class Link(Protocol):
         ...
 
     def close(self) -> None:
-        """Disconnect; whoever waits for something is told of the end."""
+        """Disconnect, at once and from any thread; whatever is under way fails."""
         ...
 
 

@@ -70,11 +70,6 @@ class PipeChannel:
         except queue.Empty:
             return None
 
-    def code(self) -> int | None:
-        """Return the exit code; that of a signal as a shell tells it."""
-        code = self._process.poll()
-        return 128 - code if code is not None and code < 0 else code
-
     def close(self) -> None:
         """Close the input, and end the process if it has not ended."""
         self.end()

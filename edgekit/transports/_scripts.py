@@ -84,7 +84,7 @@ if ! mkdir "$lock" 2>/dev/null; then
     alive=
     if [ -n "$old" ] && { kill -0 "$old" || [ -d "/proc/$old" ]; } 2>/dev/null; then alive=yes; fi
     if [ -n "$alive" ] && [ -r "/proc/$old/cmdline" ]; then
-        case $(tr '\0' ' ' < "/proc/$old/cmdline") in *edgekit*) ;; *) alive= ;; esac
+        grep -q edgekit "/proc/$old/cmdline" || alive=
     fi
     if [ -n "$alive" ]; then cat "$lock/holder"; exit 75; fi
     rm -rf "$lock"
@@ -99,7 +99,7 @@ echo > ".running/$$"
 %s < /dev/null
 code=$?
 rm -f ".running/$$"
-exit $code
+(exit $code)
 """
 
 _SUM = r"""
@@ -160,4 +160,15 @@ def _script(body: str, **words: str) -> bytes:
     in it reads from that pipe.
     """
     lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in words.items())
-    return f"{{\n{lines}{body}\n}}\nexit\n".encode()
+    return f"{{\n{lines}{body}\n}}\n".encode()
+
+
+def framed(script: bytes, token: str) -> bytes:
+    """Return a script that says its process group first and its exit code last.
+
+    Some transports cannot tell a program's exit code from a link that broke; this can.
+    """
+    return b"{\necho group $$\n(\n%s)\nprintf '\\n%s %%s\\n' $?\n}\nexit\n" % (
+        script,
+        token.encode(),
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +24,7 @@ from edgekit.errors import (
 )
 from edgekit.hashing import sha256_of
 from edgekit.text import printable
-from edgekit.transports import Finished, Link, _scripts
+from edgekit.transports import Channel, Finished, Link, _scripts
 
 BEAT = 5.0  # seconds between signs of life
 DEAD = 20.0  # seconds without one until a side gives the other up
@@ -30,6 +32,8 @@ GRACE = 20.0  # seconds that a lost workspace waits for a new connection
 _SHORT = 60.0  # seconds for anything that is done in an instant
 _TRIES = 3  # connections that one push may take
 _LINE = 2**26  # characters: a longer line of a program is cut in pieces
+_OUTPUT = 2**26  # characters of a program's output that are kept
+_ERRORS = 2**20  # bytes of its error output, the last ones
 _BUSY = 75  # exit code of the locking script
 
 
@@ -52,20 +56,28 @@ class Session:
         self._closing = threading.Event()
         self._link = self._open_link(self._device)
         folder = self._device.folder or self._link.folder
-        self._lock_path = str(PurePosixPath(folder) / "edgekit.lock")
-        self._guardian = self._link.start()
+        self._lock_path = str(PurePosixPath(self._link.folder) / "edgekit.lock")
+        try:
+            self._guardian = self._link.start()
+        except OSError as error:
+            self._link.close()
+            raise DeviceError(f"No shell could be started on {self._where}: {error}.") from error
         try:
             self._guardian.write(
                 _scripts.guardian(
                     folder=folder, lock=self._lock_path, space=space, dead=DEAD, grace=GRACE
                 )
             )
-            words = self._greeting().split(maxsplit=2)
+            _, self._guardian_pid, place = self._greeting().split(" ", 2)
         except BaseException:
             self._guardian.end()
             self._link.close()
             raise
-        self._guardian_pid, self.workspace = words[1], PurePosixPath(words[2])
+        if space != place and not re.fullmatch(re.escape(folder) + r"/edgekit-\w{8}", place):
+            self._link.close()
+            raise DeviceError(f"{self._where.capitalize()} made the folder {printable(place)}.")
+        self.workspace = PurePosixPath(place)
+        self._heard = time.monotonic()
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._heart.start()
 
@@ -92,8 +104,8 @@ class Session:
 
     def _beat(self) -> None:
         """Tell the guardian every few seconds that we live, and hear that it does."""
-        heard = sent = time.monotonic()
-        guardian, lost, closing = self._guardian, self._lost, self._closing
+        self._heard = sent = time.monotonic()
+        guardian, link, lost, closing = self._guardian, self._link, self._lost, self._closing
         while not closing.is_set():
             now = time.monotonic()
             if now >= sent + BEAT:
@@ -101,10 +113,11 @@ class Session:
                 sent = now
             piece = guardian.read(0.2)
             if piece is not None and piece[0] == "out":
-                heard = time.monotonic()
+                self._heard = time.monotonic()
             ended = piece is not None and piece[0] == "end"
-            if ended or time.monotonic() > heard + DEAD:
+            if ended or time.monotonic() > self._heard + DEAD:
                 lost.set()
+                link.close()  # whatever waits for it shall not wait longer
                 return
 
     def close(self) -> None:
@@ -166,46 +179,69 @@ class Session:
         """Run a script in a shell of its own; its process group is killed if it takes too long."""
         if self._lost.is_set() or self._closing.is_set():
             raise self._link_lost(f"before it could go on ({doing})")
-        channel = self._link.start()
-        lines = _Lines(on_line)
-        errors = bytearray()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        token = secrets.token_hex(8)
+        lines, errors = _Lines(on_line, token), bytearray()
         try:
-            channel.write(b'echo "group $$"\n' + script)
+            channel = self._link.start()
+        except OSError as error:
+            raise self._link_lost(doing) from error
+        try:
+            channel.write(_scripts.framed(script, token))
             channel.end()
-            while True:
-                piece = channel.read(0.2)
-                if piece is None:
-                    if self._lost.is_set():
-                        raise self._link_lost(doing)
-                elif piece[0] == "out":
-                    lines.feed(piece[1])
-                elif piece[0] == "err":
-                    errors += piece[1]
-                else:
-                    break
-                if deadline is not None and time.monotonic() > deadline:
-                    raise DeviceTimeoutError(
-                        f"{self._where.capitalize()} did not finish within {timeout:g} s "
-                        f"{doing}, and what ran was killed.",
-                        "Allow more with --timeout.",
-                    )
-            code = channel.code()
-            if code is None:
-                raise self._link_lost(doing)
-            lines.finish()
-            return Finished(code, lines.text(), errors.decode(errors="replace"))
+            self._follow(channel, lines, errors, doing, timeout)
         except BaseException:  # a Ctrl-C as well: nothing stays running over there
             self._kill(lines.group)
             raise
         finally:
             channel.close()
+        if lines.code is None:
+            if not self._answers():
+                raise self._link_lost(doing)
+            raise DeviceError(f"{self._where.capitalize()} killed our shell {doing}.")
+        return Finished(lines.code, lines.text(), errors.decode(errors="replace"))
+
+    def _follow(
+        self,
+        channel: Channel,
+        lines: _Lines,
+        errors: bytearray,
+        doing: str,
+        timeout: float | None,
+    ) -> None:
+        """Take in what a shell writes, until its end."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            piece = channel.read(0.2)
+            if piece is None:
+                if self._lost.is_set():
+                    raise self._link_lost(doing)
+            elif piece[0] == "out":
+                lines.feed(piece[1])
+            elif piece[0] == "err":
+                errors += piece[1]
+                del errors[:-_ERRORS]
+            else:
+                return
+            if deadline is not None and time.monotonic() > deadline:
+                raise DeviceTimeoutError(
+                    f"{self._where.capitalize()} did not finish within {timeout:g} s {doing}, "
+                    "and what ran was killed.",
+                    "Allow more with --timeout.",
+                )
 
     def _kill(self, group: str) -> None:
         if not group or self._lost.is_set():
             return  # the guardian does it
         with contextlib.suppress(DeviceError):
             self._script(_scripts.killing(group), "while a program was being stopped")
+
+    def _answers(self) -> bool:
+        """Wait for the next sign of life; return whether it came."""
+        since, until = time.monotonic(), time.monotonic() + DEAD
+        while time.monotonic() < until and not self._lost.wait(0.05):
+            if self._heard > since:
+                return True
+        return False
 
     # -- Files -------------------------------------------------------------------------------------
 
@@ -243,7 +279,7 @@ class Session:
             try:
                 self._link.send(local, part, done)
             except OSError as error:
-                if self._lost.wait(0.5):
+                if not self._answers():
                     raise self._link_lost(doing) from error
                 self._room_for(local, size - self._size(part))
                 raise DeviceError(
@@ -305,7 +341,7 @@ class Session:
             try:
                 self._link.fetch(source, draft)
             except OSError as error:
-                if self._lost.wait(0.5):
+                if not self._answers():
                     raise self._link_lost(f"while {source.name} was fetched") from error
                 raise DeviceError(
                     f"{source.name} could not be fetched from {self._where}: "
@@ -338,34 +374,43 @@ class Session:
 
 
 class _Lines:
-    """Output cut into lines as it arrives; the first one names the process group."""
+    """Output cut into lines as it arrives; the first and the last are our own."""
 
-    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+    def __init__(self, on_line: Callable[[str], None] | None, token: str) -> None:
         self.group = ""
+        self.code: int | None = None
         self._on_line = on_line
+        self._token = token
         self._rest = b""
         self._kept: list[str] = []
+        self._room = _OUTPUT
+        self._blank = 0  # empty lines that wait: the very last is ours
 
     def feed(self, data: bytes) -> None:
         *whole, self._rest = (self._rest + data).split(b"\n")
-        for line in whole:
-            self._take(line)
+        for raw in whole:
+            line = raw.decode(errors="replace").rstrip("\r")
+            if not self.group and line.startswith("group "):
+                self.group = line.split()[1]
+            elif line.startswith(self._token):
+                self.code = int(line.split()[1])
+            else:
+                self._keep(line)
         if len(self._rest) > _LINE:
-            self.finish()
-
-    def finish(self) -> None:
-        if self._rest:
-            self._take(self._rest)
+            self._keep(self._rest.decode(errors="replace"))
             self._rest = b""
 
     def text(self) -> str:
-        return "".join(f"{line}\n" for line in self._kept)
+        return "".join(f"{line}\n" for line in (*self._kept, *[""] * (self._blank - 1)))
 
-    def _take(self, raw: bytes) -> None:
-        line = raw.decode(errors="replace").rstrip("\r")
-        if not self.group and line.startswith("group "):
-            self.group = line.split()[1]
+    def _keep(self, line: str) -> None:
+        if not line:
+            self._blank += 1
             return
-        self._kept.append(line)
-        if self._on_line is not None:
-            self._on_line(line)
+        for each in (*[""] * self._blank, line):
+            self._room -= len(each) + 1
+            if self._room > 0:
+                self._kept.append(each)
+            if self._on_line is not None:
+                self._on_line(each)
+        self._blank = 0

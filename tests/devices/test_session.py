@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,9 +24,10 @@ HOSTILE = [
 
 
 @pytest.fixture
-def device(tmp_path):
+def device(tmp_path, monkeypatch):
     folder = tmp_path / "dev ice's $(folder)"
     folder.mkdir()
+    monkeypatch.setattr("edgekit.transports.local._Local.folder", str(folder))
     return Device("here", "local", folder=str(folder))
 
 
@@ -222,7 +224,12 @@ def test_host_that_dies_leaves_nothing(device, hasty):
         "c.run(['sh', '-c', 'ps -o pgid= -p $$; sleep 300'], timeout=60,"
         " on_line=lambda line: (print(line, flush=True), os.kill(os.getpid(), 9)))"
     )
-    done = subprocess.run(["python3", "-c", program, device.folder], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, device.folder],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": device.folder},
+    )
     assert gone(int(done.stdout))
     until = time.monotonic() + 10
     while left(device) and time.monotonic() < until:
