@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgekit.program import Program
     from edgekit.recipe import Recipe
     from edgekit.runtimes import Session
+    from edgekit.target import Target, load_target
     from edgekit.tensors import Dim, DType, Signature, TensorSpec
     from edgekit.verification import Verification
 
@@ -36,6 +37,7 @@ _HOME = {
     "program": ("Program",),
     "recipe": ("Recipe",),
     "runtimes": ("Session",),
+    "target": ("Target", "load_target"),
     "tensors": ("DType", "Dim", "Signature", "TensorSpec"),
     "verification": ("Verification",),
 }

@@ -10,16 +10,15 @@ They are listed in ``edgekit.toml``, in the working folder or in edgekit's confi
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit import registry
+from edgekit import registry, schema
 from edgekit.errors import UnknownNameError, UsageError
+from edgekit.target import config_folder, load_target
+from edgekit.text import printable
 
 FILE = "edgekit.toml"
 
@@ -49,13 +48,6 @@ class Device:
     folder: str | None = None
     python: str = "python3"
     emulated: bool = False
-
-
-def config_folder() -> Path:
-    """Return edgekit's config folder: ``$EDGEKIT_CONFIG``, else ``edgekit`` where XDG says."""
-    given = os.environ.get("EDGEKIT_CONFIG")
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(given) if given else Path(base) / "edgekit"
 
 
 def devices() -> dict[str, Device]:
@@ -107,7 +99,7 @@ def load_device(name: str, target: str | None = None) -> Device:
         raise UsageError(
             f"Device {name!r} is a {found.target}, not a {target}.", "Leave --target out."
         )
-    return Device(**{**vars(found), "target": found.target or target})
+    return replace(found, target=found.target or target)
 
 
 def _address(text: str, name: str) -> str:
@@ -116,39 +108,19 @@ def _address(text: str, name: str) -> str:
     return text
 
 
-@cache
-def _keys() -> dict[str, str]:
-    return {field.name: str(field.type) for field in fields(Device) if field.name != "name"}
-
-
 def _tables(path: Path) -> Mapping[str, Any]:
-    try:
-        data = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is no readable TOML file: {error}.") from error
-    tables = data.get("devices", {})
+    tables = schema.read_toml(path).get("devices", {}) if path.exists() else {}
     if not isinstance(tables, dict):
         raise UsageError(f"{path}: devices is not a table.", "Write [devices.NAME].")
     return tables
 
 
 def _device(path: Path, name: str, table: Any) -> Device:
-    where = f"{path}: devices.{name}"
-    if not isinstance(table, dict):
-        raise UsageError(f"{where} is not a table.", f"Write [devices.{name}].")
-    for key, value in table.items():
-        if key not in _keys():
-            registry.match(key, _keys(), f"key in {where}")  # raises, or was spelled otherwise
-            raise UnknownNameError(f"{where}: unknown key {key}.", f"Known: {', '.join(_keys())}.")
-        wanted = {"port": int, "emulated": bool}.get(key, str)
-        if type(value) is not wanted:
-            raise UsageError(f"{where}: {key} must be of type {wanted.__name__}.")
-    if "transport" not in table:
-        raise UsageError(f"{where} has no transport.", 'Write transport = "ssh".')
-    registry.match(table["transport"], registry.names("transports"), "transport")
-    device = Device(name, **table)
-    if device.transport != "local":
+    where = f"{path}: devices.{printable(name)}"
+    device = schema.build(Device, table, where, name=name)
+    transport = registry.match(device.transport, registry.names("transports"), "transport")
+    if transport != "local":
         _address(device.address, name)
-    return device
+    if device.target is not None:
+        load_target(device.target)
+    return replace(device, transport=transport)

@@ -17,6 +17,9 @@ import click
 
 from edgekit import __version__, registry
 from edgekit.errors import EdgekitError, UnknownNameError
+from edgekit.text import printable
+
+_LINE = "\n"
 
 
 class _Commands(click.Group):
@@ -43,9 +46,11 @@ class _Commands(click.Group):
 _SUMMARIES = {
     "benchmark": "Measure the latency of model files.",
     "convert": "Convert a model to verified artifacts.",
+    "devices": "List the devices of edgekit.toml, and what they answer.",
     "doctor": "Say what works on this machine, and how to get the rest.",
     "inspect": "Show what a model file holds.",
     "package": "Make dependencies for apps of verified artifacts.",
+    "targets": "Show the kinds of machines that artifacts are made for.",
     "verify": "Compare an artifact with the model it was made from.",
 }
 
@@ -106,7 +111,7 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
 def _report(error: EdgekitError, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exception(error)
-    click.echo(f"error: {error.message}", err=True)
+    click.echo(f"error: {printable(error.message, keep=_LINE)}", err=True)
     if error.hint:
-        click.echo(f"\nhint: {error.hint}", err=True)
+        click.echo(f"\nhint: {printable(error.hint, keep=_LINE)}", err=True)
     return error.exit_code

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.text import Text
+
+from edgekit.text import printable
 
 _ENDLESS = 10_000  # columns: a table is as wide as its content
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,12 +67,19 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, default=str))
 
 
+class _Safe(Console):
+    """A console that no escape sequence passes but its own: tables hold text from elsewhere."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(printable(text, keep="\n\t"), **how)
+
+
 def out() -> Console:
     """Return a console on standard output: for data, which a pipe gets whole."""
     piped = not sys.stdout.isatty()
-    return Console(highlight=False, soft_wrap=piped, width=_ENDLESS if piped else None)
+    return _Safe(highlight=False, soft_wrap=piped, width=_ENDLESS if piped else None)
 
 
 def err(*, quiet: bool = False) -> Console:
     """Return a console on standard error: for talk."""
-    return Console(stderr=True, highlight=False, quiet=quiet)
+    return _Safe(stderr=True, highlight=False, quiet=quiet)

@@ -103,8 +103,28 @@ rm -f ".running/$$"
 """
 
 _SUM = r"""
-if command -v sha256sum > /dev/null; then sha256sum < "$file"; else shasum -a 256 < "$file"; fi
+sum() {
+    if command -v sha256sum > /dev/null; then sha256sum < "$1"; else shasum -a 256 < "$1"; fi
+}
 """
+
+# What a push must know: whether the file is there, how much of it is, how much room there is.
+_LOOK = (
+    _SUM
+    + r"""
+[ -f "$aim" ] && echo "sum $(sum "$aim")"
+[ -f "$part" ] && echo "size $(wc -c < "$part")"
+echo "free $(df -Pk "$space" | tail -n 1)"
+"""
+)
+
+_PLACE = (
+    _SUM
+    + r"""
+set -- $(sum "$part")
+if [ "$1" = "$wanted" ]; then mv -f "$part" "$aim"; else rm -f "$part"; exit 75; fi
+"""
+)
 
 
 def guardian(
@@ -135,22 +155,17 @@ def killing(group: str) -> bytes:
 
 def summing(file: str) -> bytes:
     """Return the script that prints a file's sha256."""
-    return _script(_SUM, file=file)
+    return _script(_SUM + 'sum "$file"', file=file)
 
 
-def sizing(file: str) -> bytes:
-    """Return the script that prints a file's size in bytes."""
-    return _script('wc -c < "$file"', file=file)
+def looking(space: str, aim: str, part: str) -> bytes:
+    """Return the script that prints what a push must know."""
+    return _script(_LOOK, space=space, aim=aim, part=part)
 
 
-def free(folder: str) -> bytes:
-    """Return the script that prints how many KiB are free where a folder lies."""
-    return _script('df -Pk "$folder" | tail -n 1', folder=folder)
-
-
-def moving(source: str, aim: str) -> bytes:
-    """Return the script that renames a file."""
-    return _script('mv -f "$source" "$aim"', source=source, aim=aim)
+def placing(part: str, aim: str, wanted: str) -> bytes:
+    """Return the script that renames a file if its sha256 is right; else it goes, with exit 75."""
+    return _script(_PLACE, part=part, aim=aim, wanted=wanted)
 
 
 def _script(body: str, **words: str) -> bytes:

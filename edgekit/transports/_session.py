@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -34,7 +35,9 @@ _TRIES = 3  # connections that one push may take
 _LINE = 2**26  # characters: a longer line of a program is cut in pieces
 _OUTPUT = 2**26  # characters of a program's output that are kept
 _ERRORS = 2**20  # bytes of its error output, the last ones
-_BUSY = 75  # exit code of the locking script
+_BUSY = _REFUSED = 75  # exit code of the scripts that say no
+_LONG = 600.0  # seconds for reading a big file once
+_SPARE = 2**16  # bytes that shall stay free
 
 
 class Session:
@@ -44,7 +47,7 @@ class Session:
         self._device = device
         self._open_link = open_link
         self._where = f"device {printable(device.name)!r}"
-        self._groups: set[str] = set()
+        self._part_size = 0
         self.workspace = PurePosixPath()
         self._open(space="")
 
@@ -249,45 +252,53 @@ class Session:
         """Copy a file into the workspace, unless the same content is there."""
         if name in ("", ".", "..") or "/" in name or "\0" in name or name.startswith("."):
             raise UsageError(f"{name!r} is no name for a file on a device.")
-        aim = self.workspace / name
-        identity, size = sha256_of(local), local.stat().st_size
-        if self._sum(aim) == identity:
-            return aim
+        aim, identity = self.workspace / name, sha256_of(local)
         part = self.workspace / f".part-{identity[:16]}"
-        self._room_for(local, size - self._size(part))
         for attempt in range(_TRIES):
             try:
-                self._send(local, part, identity)
+                if not self._there(local, identity, part, aim):
+                    self._send(local, identity, part, aim)
                 break
             except LinkLostError:
                 if attempt == _TRIES - 1:
                     raise
                 self._again()
-        done = self._script(_scripts.moving(str(part), str(aim)), "while a file was put in place")
-        if done.returncode != 0:
-            raise self._failed(f"{local.name} could not be put in place", done)
         return aim
 
-    def _send(self, local: Path, part: PurePosixPath, identity: str) -> None:
-        """Send what the device lacks of a file, and check the whole."""
-        doing = f"while {local.name} was sent"
+    def _there(self, local: Path, identity: str, part: PurePosixPath, aim: PurePosixPath) -> bool:
+        """Return whether the device has a file; if not, make sure that there is room for it."""
+        known = self._look(part, aim)
+        if known.sum == identity:
+            return True
         size = local.stat().st_size
+        self._part_size = known.size if known.size <= size else 0
+        if known.free is not None and known.free < size - self._part_size + _SPARE:
+            raise DeviceError(
+                f"The disk of {self._where} is full: {local.name} needs {size / 1e6:.1f} MB, "
+                f"and {known.free / 1e6:.1f} MB are free in {self.workspace.parent}.",
+                "Make room there, or name another folder with `folder` in edgekit.toml.",
+            )
+        return False
+
+    def _send(self, local: Path, identity: str, part: PurePosixPath, aim: PurePosixPath) -> None:
+        """Send what the device lacks of a file, check the whole and put it in place."""
+        doing = f"while {local.name} was sent"
         for _ in range(2):
-            done = self._size(part)
-            if done > size:
-                done = 0
             try:
-                self._link.send(local, part, done)
+                self._link.send(local, part, self._part_size)
             except OSError as error:
                 if not self._answers():
                     raise self._link_lost(doing) from error
-                self._room_for(local, size - self._size(part))
+                self._there(local, identity, part, aim)  # says so if the disk is full
                 raise DeviceError(
                     f"{local.name} could not be sent to {self._where}: {printable(str(error))}."
                 ) from error
-            if self._sum(part) == identity:
+            done = self._script(_scripts.placing(str(part), str(aim), identity), doing)
+            if done.returncode == 0:
                 return
-            self.run(["rm", "-f", str(part)], timeout=_SHORT)
+            if done.returncode != _REFUSED:
+                raise self._failed(f"{local.name} could not be put in place", done)
+            self._part_size = 0
         raise DeviceError(
             f"{local.name} arrived on {self._where} with other content, twice.",
             "Its storage or its cable may be faulty.",
@@ -311,30 +322,20 @@ class Session:
         assert last is not None
         raise self._link_lost("and could not be made again") from last
 
-    def _room_for(self, local: Path, size: int) -> None:
-        said = self._script(_scripts.free(str(self.workspace)), "while its disk was looked at")
-        words = said.stdout.split()
-        room = int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else None
-        if room is not None and room < size + 2**16:
-            raise DeviceError(
-                f"The disk of {self._where} is full: {local.name} needs {size / 1e6:.1f} MB, "
-                f"and {room / 1e6:.1f} MB are free in {self.workspace.parent}.",
-                "Make room there, or name another folder with `folder` in edgekit.toml.",
-            )
-
-    def _size(self, remote: PurePosixPath) -> int:
-        said = self._script(_scripts.sizing(str(remote)), "while a file was looked at")
-        return int(said.stdout) if said.stdout.strip().isdigit() else 0
-
-    def _sum(self, remote: PurePosixPath) -> str:
-        said = self._script(_scripts.summing(str(remote)), "while a file was checked", 600)
-        return said.stdout.split()[0] if said.returncode == 0 and said.stdout.split() else ""
+    def _look(self, part: PurePosixPath, aim: PurePosixPath) -> _Known:
+        script = _scripts.looking(str(self.workspace), str(aim), str(part))
+        said = self._script(script, "while a file was looked for", _LONG)
+        words = {line.split()[0]: line.split()[1:] for line in said.stdout.splitlines() if line}
+        sums, sizes, room = words.get("sum", [""]), words.get("size", ["0"]), words.get("free", [])
+        free = int(room[3]) * 1024 if len(room) > 3 and room[3].isdigit() else None
+        return _Known(sums[0], int(sizes[0]) if sizes[0].isdigit() else 0, free)
 
     def pull(self, remote: PurePosixPath | str, local: Path) -> None:
         """Copy a file from the device."""
         source = self.workspace / remote
-        expected = self._sum(source)
-        if not expected:
+        said = self._script(_scripts.summing(str(source)), "while a file was checked", _LONG)
+        expected = "".join(said.stdout.split()[:1])
+        if said.returncode != 0 or not expected:
             raise DeviceError(f"There is no file {printable(str(source))} on {self._where}.")
         draft = local.with_name(f".{local.name}.{os.getpid()}")
         try:
@@ -371,6 +372,15 @@ class Session:
     def _failed(self, what: str, done: Finished) -> DeviceError:
         said = printable(done.stderr.strip()[-300:])
         return DeviceError(f"On {self._where}, {what}" + (f": {said}." if said else "."))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a device has of a file: its sha256, the bytes of its part; and bytes that are free."""
+
+    sum: str
+    size: int
+    free: int | None
 
 
 class _Lines:
