@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import math
 import os
 import statistics
 import sys
@@ -158,8 +157,8 @@ inputs: at least 80 dB SQNR, integers equal. Core ML is executed by edgekit's re
 - **wrong**: converted and executed, and not equal. edgekit does not deliver such a file.
 - **broken**: converted, but the runtime does not open or execute it.
 - **refused**: the converter gives an error.
-- **crashed**: the converter's process died, or did not end within {limit:g} s ({model_limit:g} s
-  for a whole model).
+- **crashed**: the converter's process died, or was stopped after {limit:g} s, a whole model after
+  {model_limit:g} s.
 
 "vendor" is the vendor's converter called as its documentation shows, without edgekit, and judged
 in the same runtimes: `torch.onnx.export(..., dynamo=True)`, `litert_torch.convert`,
@@ -207,7 +206,9 @@ def models_section() -> str:
             "",
             *models(ours, raw),
             "",
-            "What edgekit's passes and rules cost beside the vendor's converter, in the same run:",
+            "What edgekit's passes cost, as a share of the vendor's converter in the same process.",
+            "`functionalize` is apart: it does once, for all formats, what converters begin with;",
+            "torch.onnx then leaves it out, and coremltools asks its callers for it.",
             "",
             *costs(ours),
             "",
@@ -236,27 +237,28 @@ def model(record: Record | None) -> str:
 
 
 def costs(ours: Results) -> list[str]:
-    """Return the table of the costliest passes, as shares of the vendor's time for a model."""
-    table = [["format", "models", "costliest pass, geometric mean", "most", "of"]]
+    """Return the table of passes' times as shares of the converter's, over all models."""
+    head = ["median", "most", "of the pass", "in the model"]
+    table = [["format", "models", *head, "`functionalize`, median"]]
     for format_name, records in ours.items():
-        shares = [share for each in records.values() if (share := cost(each)) is not None]
-        if not shares:
+        timed = {n: r["parts"] for n, r in records.items() if CONVERTER in r.get("parts", {})}
+        if not timed:
             continue
-        most = max(shares)
-        mean = math.exp(statistics.fmean(math.log(max(share, 1e-6)) for share, _ in shares))
-        row = [format_name, str(len(shares)), f"{mean:.1%}", f"{most[0]:.1%}", f"`{most[1]}`"]
-        table.append(row)
+        most = {name: costliest(parts) for name, parts in timed.items()}
+        model = max(most, key=lambda name: most[name][0])
+        once = statistics.median(p["functionalize"] / p[CONVERTER] for p in timed.values())
+        shares = statistics.median(share for share, _ in most.values()), most[model][0]
+        row = [format_name, str(len(timed)), *(f"{share:.1%}" for share in shares)]
+        table.append([*row, f"`{most[model][1]}`", model, f"{once:.0%}"])
     return markdown(table)
 
 
-def cost(record: Record) -> tuple[float, str] | None:
+def costliest(parts: dict[str, float]) -> tuple[float, str]:
     """Return what the costliest pass took, as a share of the vendor's converter, and its name."""
-    parts = dict(record["parts"])
-    vendor = parts.pop(CONVERTER, None)
-    if not vendor or not parts:
-        return None
-    name = max(parts, key=parts.__getitem__)
-    return parts[name] / vendor, name
+    apart = (CONVERTER, "functionalize")
+    return max(
+        (taken / parts[CONVERTER], name) for name, taken in parts.items() if name not in apart
+    )
 
 
 def operators_section() -> str:

@@ -63,6 +63,10 @@ def run_batch(
     A case that takes longer than `seconds` ends this process, as one that crashes does.
     """
     _remember()
+    if not raw:
+        registry.load(
+            "formats", format_name
+        ).warm_up()  # as workers do, while the model is exported
     for name in names:
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stderr)
         record = run(suite(suite_name)[name], format_name, raw=raw)
