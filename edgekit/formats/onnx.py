@@ -87,7 +87,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_file,
         _onnx_float_layers,
         _onnx_fp16,
-        _onnx_recurrent,
+        _onnx_functions,
         _onnx_uint8,
     )
 
@@ -99,7 +99,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
             dynamo=True,
             verbose=False,
             optimize=False,
-            custom_translation_table=_onnx_recurrent.TRANSLATIONS,
+            custom_translation_table=_onnx_functions.TRANSLATIONS,
             opset_version=options["opset"],
             input_names=[spec.name for spec in program.signature.inputs],
             output_names=[spec.name for spec in program.signature.outputs],
@@ -158,11 +158,11 @@ def _implemented() -> frozenset[Any]:
     import torch.ao.quantization.fx._decomposed  # noqa: F401 - the registry leaves out unknown operators
     from torch.onnx._internal.exporter import _decomp, _registration
 
-    from edgekit.formats import _onnx_recurrent
+    from edgekit.formats import _onnx_functions
 
     registry = _registration.ONNXRegistry.from_torchlib()
     known = _decomp.get_onnx_implemented_overloads(registry)
-    return frozenset({*known, *_onnx_recurrent.TRANSLATIONS})
+    return frozenset({*known, *_onnx_functions.TRANSLATIONS})
 
 
 def summarize(path: Path) -> ModelSummary:

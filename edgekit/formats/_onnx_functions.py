@@ -1,6 +1,7 @@
-"""Plain recurrent layers for ONNX: its own ``RNN``, one per layer.
+"""ONNX functions of operators that torch.onnx lacks, or writes differently.
 
-torch.onnx has functions for LSTM and GRU, and writes every step of `torch.nn.RNN` out.
+It has functions for LSTM and GRU, and writes every step of `torch.nn.RNN` out: here a layer is one
+``RNN``.  Its reshape takes a size of 0 for "as before", which only its view does not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from onnxscript import FLOAT
+from onnxscript.function_libs.torch_lib.ops.core import aten_view
 from onnxscript.onnx_opset import opset18 as op
 
 
@@ -46,6 +48,7 @@ def rnn_relu(
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.rnn_tanh.input: rnn_tanh,
     torch.ops.aten.rnn_relu.input: rnn_relu,
+    torch.ops.aten.reshape.default: aten_view,
 }
 
 
