@@ -190,8 +190,9 @@ def benchmark(
     target: str = "local",
     runs: int = 50,
     *,
+    device: str | None = None,
     runtime: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     warmup_seconds: float = 3.0,
     min_seconds: float = 0.0,
     scenario: str = "single-stream",
@@ -202,15 +203,18 @@ def benchmark(
     providers: Sequence[str] = (),
     input_data: str | Path | None = None,
     output: str | Path | None = None,
+    provision: bool = False,
+    resume: bool = False,
 ) -> BenchmarkRecord:
-    """Measure the latency of a model file on this machine, in a process of its own.
+    """Measure the latency of a model file, in a process of its own, here or on a device.
 
     Args:
         artifact: An artifact, or the path of any model file.
-        target: Where to run; this version knows ``local``.
+        target: Kind of machine to run on, whose defaults then hold; ``local``: this machine.
+        device: Name or address of the device to run on; None: the only one of that target.
         runs: How many samples to take, at least; one is one inference, or several short ones.
         runtime: Name of the runtime; None for the best one here.
-        threads: How many threads an inference may use.
+        threads: How many threads an inference may use; None: the target's default, or one.
         warmup_seconds: How long to wait for times to become steady, at most; 0: not at all.
         min_seconds: How long to take samples, at least.
         scenario: ``single-stream``, ``multi-stream``, ``offline``, ``server`` or ``streaming``,
@@ -222,6 +226,8 @@ def benchmark(
         providers: ONNX Runtime: execution providers, in order of preference.
         input_data: ``.npz`` file with values for the inputs; seeded ones otherwise.
         output: File to write the record to, while it is measured (as ``.jsonl``) and at its end.
+        provision: Bring the runtime along to the device, in a private environment.
+        resume: Go on with the journal beside `output` of a run on a device that was cut off.
 
     Returns:
         A record with every raw sample, in seconds.
@@ -231,6 +237,7 @@ def benchmark(
         ArtifactError: the file is missing or damaged.
         UnavailableError: no runtime here executes it.
         BenchmarkError: the runner failed or died.
+        DeviceError: the device cannot be reached or used.
     """
     from edgekit.benchmarks import Request, benchmark_file
 
@@ -252,5 +259,8 @@ def benchmark(
         artifact.path if isinstance(artifact, Artifact) else Path(artifact),
         request,
         target=target,
+        device=device,
+        provision=provision,
+        resume=resume,
         output=Path(output) if output else None,
     )

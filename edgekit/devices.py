@@ -102,6 +102,26 @@ def load_device(name: str, target: str | None = None) -> Device:
     return replace(found, target=found.target or target)
 
 
+def find_device(name: str | None, target: str | None) -> Device:
+    """Return the device of a name; without one, the only device that is of a target.
+
+    Raises:
+        UsageError: none is, or several are.
+    """
+    if name is not None:
+        return load_device(name, target)
+    fitting = [each for each in devices().values() if each.target == target]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(each.name for each in fitting)
+        raise UsageError(f"Several devices are a {target}: {names}.", "Choose one with --device.")
+    raise UsageError(
+        f"No device in edgekit.toml is a {target}.",
+        "List one there, or give its address: --device user@host; this machine is --device local.",
+    )
+
+
 def _address(text: str, name: str) -> str:
     if not text or text.startswith("-") or any(char.isspace() for char in text):
         raise UsageError(f"{name!r} is no address of a device.", "Give user@host, or adb:serial.")

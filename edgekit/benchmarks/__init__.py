@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from edgekit.benchmarks import loop, scenarios
 from edgekit.benchmarks.job import Job, Warmup, job_for
 from edgekit.benchmarks.record import BenchmarkRecord, Journal, seal
 from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgekit.target import Target
 
 __all__ = ["BenchmarkRecord", "Request", "benchmark_file"]
 
@@ -32,7 +35,7 @@ class Request:
     Attributes:
         runs: Samples to take, at least.
         runtime: Name of the runtime; None for the best one.
-        threads: How many threads an inference may use.
+        threads: How many threads an inference may use; None for the target's default, or one.
         min_seconds: How long to take samples, at least.
         warmup_seconds: How long to wait for the steady state, at most; 0: no warm-up.
         scenario: As `edgekit.benchmarks.scenarios` reads it.
@@ -47,7 +50,7 @@ class Request:
 
     runs: int = 50
     runtime: str | None = None
-    threads: int = 1
+    threads: int | None = None
     min_seconds: float = 0.0
     warmup_seconds: float = 3.0
     scenario: str = "single-stream"
@@ -66,19 +69,24 @@ class Request:
 
 
 def benchmark_file(
-    path: Path, request: Request | None = None, *, target: str = "local", output: Path | None = None
+    path: Path,
+    request: Request | None = None,
+    *,
+    target: str = "local",
+    device: str | None = None,
+    provision: bool = False,
+    resume: bool = False,
+    output: Path | None = None,
 ) -> BenchmarkRecord:
-    """Measure a model file on this machine; `edgekit.benchmark` describes the arguments.
+    """Measure a model file; `edgekit.benchmark` describes the arguments.
 
     Raises:
-        UsageError: the target is not ``local``, or there is nothing to run.
+        UsageError: there is no such target or device, or there is nothing to run.
         EdgekitError: the run came to no good end.
     """
-    if target != "local":
-        raise UsageError(
-            f"There is no target named {target!r}.", "This version measures on 'local' only."
-        )
     asked = request or Request()
+    if target != "local" or device is not None:
+        return _on_device(path, asked, target, device, provision, resume, output)
     runtime = runtimes.choose(formats.of_path(path), asked.runtime)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         job = job_of(path, asked, runtime, inputs_in(asked.input_data, Path(folder)))
@@ -89,6 +97,55 @@ def benchmark_file(
             if output is not None:
                 seal(record, output)
             return record
+
+
+def _on_device(
+    path: Path,
+    asked: Request,
+    target: str,
+    device: str | None,
+    provision: bool,
+    resume: bool,
+    output: Path | None,
+) -> BenchmarkRecord:
+    """Measure on a device, with the defaults of its target."""
+    from edgekit.benchmarks import remote
+    from edgekit.devices import find_device
+    from edgekit.target import load_target
+
+    kind = load_target(target) if target != "local" else None
+    place = find_device(device, kind.name if kind else None)
+    if place.target is not None:
+        asked = with_defaults(asked, load_target(place.target), formats.of_path(path))
+    found = remote.bench(place, formats.of_path(path), asked.runtime, provision=provision)
+    with found as bench, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        job = job_of(path, asked, bench.runtime, inputs_in(asked.input_data, Path(folder)))
+        return remote.measure(
+            bench, path, job, timeout=asked.timeout(), output=output, resume=resume
+        )
+
+
+def with_defaults(asked: Request, target: Target, format_name: str) -> Request:
+    """Return the request, with a target's defaults for the format where it says nothing."""
+    given = target.defaults
+    if given.format != format_name:
+        return replace(asked, threads=asked.threads or given.threads)
+    settings = {
+        "delegate_options": dict(given.delegate_options),
+        "provider_options": tuple(
+            dict(given.provider_options.get(name, {})) for name in given.providers
+        ),
+    }
+    return replace(
+        asked,
+        threads=asked.threads or given.threads,
+        delegate=asked.delegate or given.delegate,
+        providers=asked.providers or given.providers,
+        settings={
+            **({} if asked.delegate or asked.providers else settings),
+            **asked.settings,
+        },
+    )
 
 
 def inputs_in(archive: Path | None, folder: Path) -> dict[str, str]:
@@ -126,7 +183,7 @@ def job_of(
         formats.of_path(path),
         runtime,
         data=data,
-        threads=request.threads,
+        threads=request.threads or 1,
         runs=request.runs,
         min_s=request.min_seconds,
         warmup=Warmup(max_s=request.warmup_seconds),

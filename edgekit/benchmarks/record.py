@@ -90,6 +90,11 @@ class BenchmarkRecord:
         return float(np.percentile(self.samples_s, q))
 
     @property
+    def emulator(self) -> str | None:
+        """What emulates the device that this was measured on; None for a real one."""
+        return self.target.get("emulated") or None
+
+    @property
     def scenario(self) -> Mapping[str, Any]:
         """The scenario and its parameters."""
         found: Mapping[str, Any] = self.job.get("scenario", {"name": "single-stream"})
@@ -124,7 +129,12 @@ class BenchmarkRecord:
         return {"schema_version": SCHEMA_VERSION, **plain, "path": str(self.path), **self.judged()}
 
     def judged(self) -> dict[str, Any]:
-        """Return what is computed: summary, scenario's outcome, validity, verdict, energy."""
+        """Return what is computed: summary, scenario's outcome, validity, verdict, energy.
+
+        Of an emulated device nothing is: its times say nothing of a device, not even which is less.
+        """
+        if self.emulator:
+            return {"median_s": None, "verdict": {"status": "emulated", "findings": []}}
         if not self.samples_s:
             return {"median_s": None, "verdict": {"status": "not_run", "findings": []}}
         findings = self.findings

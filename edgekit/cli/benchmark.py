@@ -17,9 +17,12 @@ _OUTPUT = "Write the record there; with several, a folder of records."
 @click.option("--runs", type=click.IntRange(1), help="Samples to take, at least [default: 50].")
 @click.option("--min-time", metavar="TIME", help="Measure at least so long [default: 1s].")
 @click.option("--warmup", metavar="TIME", default="3s", show_default=True, help="At most; 0: none.")
-@click.option("--threads", default="1", show_default=True, help="Threads; 1,2,4 tries each.")
+@click.option("--threads", help="Threads; 1,2,4 tries each [default: 1, or the target's].")
 @click.option("--runtime", help="Runtime to use (default: the best one here).")
-@click.option("--target", default="local", show_default=True, help="Where to run.")
+@click.option("--target", default="local", show_default=True, help="Kind of machine to run on.")
+@click.option("--device", help="Device of edgekit.toml, user@host, adb:serial, or local.")
+@click.option("--provision", is_flag=True, help="Bring the runtime along to the device.")
+@click.option("--resume", is_flag=True, help="Go on with a run on a device that was cut off.")
 @click.option(
     "--scenario",
     metavar="NAME[:KEY=VALUE,...]",
@@ -38,7 +41,7 @@ _OUTPUT = "Write the record there; with several, a folder of records."
 @shared.talk_options
 def command(
     artifacts: tuple[str, ...],
-    threads: str,
+    threads: str | None,
     output: Path | None,
     as_json: bool,
     verbose: bool,
@@ -49,7 +52,7 @@ def command(
     from edgekit.api import benchmark
     from edgekit.reports import benchmarks as report
 
-    counts = shared.counts(threads, "--threads")
+    counts = shared.counts(threads, "--threads") if threads else (None,)
     asked = _asked(**given)
     several = len(artifacts) * len(counts) > 1
     records = [
@@ -82,8 +85,8 @@ def _asked(
     }
 
 
-def _file(output: Path | None, path: str, threads: int, *, several: bool) -> Path | None:
+def _file(output: Path | None, path: str, threads: int | None, *, several: bool) -> Path | None:
     """Return the file of one record."""
     if output is None or not several:
         return output
-    return output / f"{Path(path).name}-{threads}t.json"
+    return output / f"{Path(path).name}{f'-{threads}t' if threads else ''}.json"

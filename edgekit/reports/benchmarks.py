@@ -13,6 +13,7 @@ from rich.table import Table
 
 from edgekit.benchmarks import BenchmarkRecord
 from edgekit.reports import seconds, size
+from edgekit.text import printable
 
 _TITLES = ("file", "runtime", "threads", "runs", "load", "first", "median", "±", "p95", "p99")
 _LEFT = ("file", "runtime", "verdict")
@@ -52,14 +53,15 @@ def _table(*titles: str, title: str | None = None) -> Table:
 
 def _row(record: BenchmarkRecord) -> list[str]:
     judged = record.judged()
-    if not record.samples_s:
-        return [escape(str(record.path)), record.runtime, *["-"] * 9, "not run"]
+    if record.emulator or not record.samples_s:
+        said = "emulated" if record.emulator else "not run"
+        return [escape(str(record.path)), escape(printable(record.runtime)), *["-"] * 9, said]
     found = judged["summary"]
     levels = found["percentiles_s"]
     width = (found["median_high_s"] - found["median_low_s"]) / 2 / found["median_s"]
     return [
         escape(str(record.path)),
-        record.runtime,
+        escape(printable(record.runtime)),
         str(record.threads),
         str(len(record.samples_s)),
         _time(record.load_s),
@@ -79,6 +81,8 @@ def _time(value: float | None) -> str:
 
 def _extras(record: BenchmarkRecord) -> Iterable[Table]:
     """Yield the tables that a record has beside its row."""
+    if record.emulator:
+        return
     outcome = record.judged().get("outcome", {})
     if "throughput" in outcome:
         yield _throughput(outcome["throughput"])
@@ -156,12 +160,16 @@ def _machine(record: BenchmarkRecord) -> str:
     load = record.states[0].get("load") if record.states else None
     facts = record.machine
     known = [facts.get("model") or "", str(facts.get("processor")), f"{facts.get('cores')} cores"]
-    said = ", ".join(filter(None, known))
+    said = printable(", ".join(filter(None, known)))
     return f"{said}, load {'unknown' if load is None else f'{load:.2f}'}"
 
 
 def _doubts(record: BenchmarkRecord) -> Iterable[str]:
     """Yield what is wrong with an unstable record's times, and what to do."""
+    if record.emulator:
+        count = len(record.samples_s)
+        yield f"measured {count} samples on {printable(record.emulator)}, not on a device: no times"
+        return
     findings = record.findings
     if not any(each.symptom for each in findings):
         return
@@ -182,7 +190,7 @@ def _placement(record: BenchmarkRecord) -> Iterable[str]:
 
 def _details(record: BenchmarkRecord) -> Iterable[str]:
     for name in ("copy_in", "copy_out", "overhead"):
-        if record.series.get(name):
+        if not record.emulator and record.series.get(name):
             yield f"{name} {seconds(float(np.median(record.series[name])))}"
     peak = (record.done or {}).get("peak_rss_bytes")
     if peak:

@@ -30,7 +30,9 @@ def show(answers: Sequence[Answer], console: Console) -> None:
 def explain(answers: Sequence[Answer], console: Console) -> None:
     """Say why devices did not answer, and how to list one."""
     if not answers:
-        console.print("No devices are listed; write [devices.NAME] tables in edgekit.toml.")
+        console.print(
+            "No devices are listed; write [devices.NAME] tables in edgekit.toml.", markup=False
+        )
     for answer in answers:
         if answer.error is not None:
             hint = f" {answer.error.hint}" if answer.error.hint else ""
