@@ -10,6 +10,7 @@ They are listed in ``edgekit.toml``, in the working folder or in edgekit's confi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,9 @@ class Device:
     emulated: bool = False
 
 
+_HERE = Device("local", "local", python=sys.executable)
+
+
 def devices() -> dict[str, Device]:
     """Return the devices that the configuration lists, by name; the working folder's come first.
 
@@ -79,7 +83,7 @@ def load_device(name: str, target: str | None = None) -> Device:
     if name in known:
         found = known[name]
     elif name == "local":
-        found = Device("local", "local")
+        found = _HERE
     elif name.partition(":")[0] in registry.names("transports") and ":" in name:
         transport, _, address = name.partition(":")
         found = Device(name, transport, _address(address, name))
@@ -89,7 +93,7 @@ def load_device(name: str, target: str | None = None) -> Device:
         try:
             found = known[registry.match(name, (*known, "local"), "device")]
         except KeyError:
-            found = Device("local", "local")
+            found = _HERE
         except UnknownNameError as error:
             raise UnknownNameError(
                 error.message,
