@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from edgekit.api import benchmark, convert, export, inspect, open, verify  # noqa: A004
+    from edgekit.api import benchmark, compare, convert, export, inspect, open, verify  # noqa: A004
     from edgekit.artifact import Artifact
     from edgekit.benchmarks import BenchmarkRecord
     from edgekit.conversion import ConvertReport, FormatResult
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgekit.verification import Verification
 
 _HOME = {
-    "api": ("benchmark", "convert", "export", "inspect", "open", "verify"),
+    "api": ("benchmark", "compare", "convert", "export", "inspect", "open", "verify"),
     "artifact": ("Artifact",),
     "benchmarks": ("BenchmarkRecord",),
     "conversion": ("ConvertReport", "FormatResult"),

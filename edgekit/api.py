@@ -14,6 +14,7 @@ from edgekit.verification import Verification
 
 if TYPE_CHECKING:
     from edgekit.benchmarks import BenchmarkRecord
+    from edgekit.benchmarks.comparison import Comparison
     from edgekit.conversion import ConvertReport
     from edgekit.inspection import Inspection
     from edgekit.program import Program
@@ -264,3 +265,62 @@ def benchmark(
         resume=resume,
         output=Path(output) if output else None,
     )
+
+
+def compare(
+    first: Artifact | BenchmarkRecord | str | Path,
+    second: Artifact | BenchmarkRecord | str | Path,
+    *,
+    interleave: bool = False,
+    margin: float | None = None,
+    rounds: int = 40,
+    turn_seconds: float = 0.01,
+    threads: int = 1,
+    runtime: str | None = None,
+    output: str | Path | None = None,
+) -> Comparison:
+    """Say whether the second of two benchmarks is faster, slower or the same.
+
+    Args:
+        first: The one to compare with: a record or its file; with `interleave` a model file.
+        second: The one in question.
+        interleave: Measure both files afresh, in turns, which is far better evidence.
+        margin: Changes below this fraction count as none; None: 2 % in turns, 5 % apart.
+        rounds: Turns of each, per pair of processes; up to four pairs while it is not clear.
+        turn_seconds: Length of a turn.
+        threads: With `interleave`: threads of an inference.
+        runtime: With `interleave`: name of the runtime; None for the best one here.
+        output: With `interleave`: folder to keep both records in.
+
+    Raises:
+        UsageError: the two cannot be compared.
+        ArtifactError: a file is missing, damaged, or no record.
+    """
+    if interleave:
+        from edgekit.benchmarks import Request
+        from edgekit.benchmarks.interleaving import interleave as in_turns
+
+        return in_turns(
+            _model_path(first),
+            _model_path(second),
+            Request(threads=threads, runtime=runtime),
+            rounds=rounds,
+            turn_s=turn_seconds,
+            margin=margin,
+            output=Path(output) if output else None,
+        )
+    from edgekit.benchmarks.comparison import compare as compare_records
+
+    return compare_records(_record(first), _record(second), margin=margin)
+
+
+def _model_path(given: Any) -> Path:
+    """Return the path of what is to be measured."""
+    return given.path if isinstance(given, Artifact) else Path(getattr(given, "path", given))
+
+
+def _record(given: Any) -> BenchmarkRecord:
+    """Return a record, or read it."""
+    from edgekit.benchmarks.record import BenchmarkRecord, read_record
+
+    return given if isinstance(given, BenchmarkRecord) else read_record(_model_path(given))

@@ -1156,6 +1156,11 @@ class Child:
         )
         self.ask(job)
 
+    def stay_on(self, cores: List[int]) -> None:
+        """Keep the process on these cores, where the system can."""
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self.process.pid, cores)
+
     def ask(self, message: Dict[str, Any]) -> None:
         """Send one line."""
         assert self.process.stdin is not None
@@ -1201,14 +1206,33 @@ class Child:
         self.process.stdout.close()
 
 
+def fastest_cores(probe: Probe, count: int) -> List[int]:
+    """Return that many of the cores that this process may use, those of the highest clock first.
+
+    Rivals share them: on cores of their own they would be compared by the cores' business too.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    if affinity is None:
+        return []
+
+    def rank(core: int) -> Tuple[float, int]:
+        name = f"sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq"
+        return -(probe.number(name) or 0.0), -core  # the first core has most of the interrupts
+
+    return sorted(affinity(0), key=rank)[:count]
+
+
 def run_rivals(job: Dict[str, Any], folder: Path) -> None:
     """Measure several jobs in alternating turns, in new processes per pair."""
+    cores = fastest_cores(Probe(), max(each["threads"] for each in job["rivals"]))
     for pair in range(job["pairs"]):
         children = [
             Child({**each, "folder": str(folder)}, side=side, pair=pair)
             for side, each in enumerate(job["rivals"])
         ]
         try:
+            for each in children:
+                each.stay_on(cores)
             for each in children:
                 each.until("ready")
             for number in range(job["rounds"]):

@@ -105,9 +105,8 @@ def conclude(journal: Journal, code: int, said: str) -> BenchmarkRecord:
     if last.get("event") == "done":
         return journal.record()
     if last.get("event") == "error":
-        kind = _KINDS.get(last["reason"], BenchmarkError)
-        raise kept(kind(last["message"], last.get("hint")), journal)
-    error = BenchmarkError(f"The runner {_end(code)}{f': {said}' if said else ''}.")
+        raise kept(error_of(last), journal)
+    error = BenchmarkError(f"The runner {end_of(code)}{f': {said}' if said else ''}.")
     journal.fail(error.to_json() | {"reason": "runner_died"})
     raise kept(error, journal)
 
@@ -120,7 +119,13 @@ def kept(error: EdgekitError, journal: Journal) -> EdgekitError:
     return error
 
 
-def _end(code: int) -> str:
+def error_of(line: Mapping[str, Any]) -> EdgekitError:
+    """Return the error that a runner's line means."""
+    return _KINDS.get(line["reason"], BenchmarkError)(line["message"], line.get("hint"))
+
+
+def end_of(code: int) -> str:
+    """Say how a process ended that should not have."""
     if code == -signal.SIGKILL:
         return "was killed: for want of memory, or after its time"
     if code < 0:

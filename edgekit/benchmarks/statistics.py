@@ -162,30 +162,25 @@ def cliffs_delta(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def paired_interval(differences: Sequence[float], confidence: float) -> Interval:
-    """Return the middle of paired differences and its interval, which need no normal distribution.
+    """Return the median of paired differences and its interval, which no outlier widens.
 
-    The Hodges-Lehmann estimate: the median of the means of all pairs.  The interval inverts the
-    signed-rank test, normally approximated.  Where neighbouring differences depend on each other it
-    is widened by the square root of their autocorrelation time.
-    Source: Hodges and Lehmann, Annals of Mathematical Statistics 34 (1963); Hollander, Wolfe,
-    Chicken, Nonparametric Statistical Methods, 3.2 and 3.3.
+    The interval inverts the sign test: its ends are order statistics, whose ranks follow from the
+    binomial distribution.  Where neighbouring differences depend on each other, there count as many
+    as are independent.
+    Source: Hollander, Wolfe, Chicken, Nonparametric Statistical Methods, 3.4 to 3.6.
     """
     values = np.asarray(differences, float)
-    count = len(values)
-    first, second = np.triu_indices(count)
-    means = np.sort((values[first] + values[second]) / 2)
-    estimate = float(np.median(means))
-    quantile = NormalDist().inv_cdf((1 + confidence) / 2)
-    sigma = math.sqrt(count * (count + 1) * (2 * count + 1) / 24)
-    rank = math.floor(count * (count + 1) / 4 - quantile * sigma)
-    if rank < 1:  # so few differences cannot be so confident
-        return Interval(estimate, -math.inf, math.inf)
-    wider = math.sqrt(autocorrelation_time(differences))
-    return Interval(
-        estimate,
-        estimate - wider * (estimate - float(means[rank - 1])),
-        estimate + wider * (float(means[len(means) - rank]) - estimate),
-    )
+    middle = float(np.median(values))
+    count = int(len(values) / autocorrelation_time(differences))
+    tail, rank = 0.5**count, 0
+    while tail <= (1 - confidence) / 2:
+        rank += 1
+        tail += math.comb(count, rank) * 0.5**count
+    if not rank:  # so few differences cannot be so confident
+        return Interval(middle, -math.inf, math.inf)
+    level = rank / (count + 1)
+    low, high = np.quantile(values, [level, 1 - level], method="weibull")
+    return Interval(middle, float(low), float(high))
 
 
 def ratio_interval(first: Sequence[float], second: Sequence[float], confidence: float) -> Interval:

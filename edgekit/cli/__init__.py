@@ -45,6 +45,7 @@ class _Commands(click.Group):
 # Shown by `edgekit --help`, which must not import the commands; a test keeps it equal to theirs.
 _SUMMARIES = {
     "benchmark": "Measure the latency of model files.",
+    "compare": "Say which of two benchmarks is faster, and how sure that is.",
     "convert": "Convert a model to verified artifacts.",
     "devices": "List the devices of edgekit.toml, and what they answer.",
     "doctor": "Say what works on this machine, and how to get the rest.",

@@ -78,13 +78,21 @@ def test_effect_size():
     assert st.cliffs_delta([1, 1, 2], [1, 2, 2]) == pytest.approx((4 - 1) / 9)
 
 
-def test_paired_interval_is_the_textbooks():
-    # Hollander, Wolfe, Chicken: Hamilton depression scale factor IV, nine patients.
-    differences = [0.952, -0.147, 1.022, 0.430, 0.620, 0.590, 0.490, -0.080, 0.010]
-    found = st.paired_interval(differences, 0.96)
-    assert found.estimate == pytest.approx(0.46, abs=1e-6)
-    assert found.low == pytest.approx(0.010, abs=0.05)
-    assert found.high == pytest.approx(0.786, abs=0.05)
+def test_paired_interval_has_the_ranks_of_the_binomial_tables():
+    # Of 20 values: the 6th and the 15th for 95 %, the 4th and the 17th for 99 %.
+    values = np.random.default_rng(1).permutation(np.arange(1.0, 21.0))
+    assert st.autocorrelation_time(values) == 1.0
+    found = st.paired_interval(values, 0.95)
+    assert (found.estimate, found.low, found.high) == pytest.approx((10.5, 6, 15))
+    found = st.paired_interval(values, 0.99)
+    assert (found.low, found.high) == pytest.approx((4, 17))
+
+
+def test_outliers_do_not_widen_the_paired_interval():
+    calm = np.random.default_rng(0).normal(0, 0.01, 40)
+    spoiled = calm.copy()
+    spoiled[::5] = 10.0
+    assert st.paired_interval(spoiled, 0.99).high < 0.03
 
 
 def test_paired_interval_covers_zero_as_often_as_it_says():

@@ -61,6 +61,7 @@ def test_json_is_all_there_is_on_stdout(edgekit, converted, affine, doubler, tmp
         "verify": (converted,),
         "inspect": (affine,),
         "benchmark": (affine, "--runs", 2),
+        "compare": (affine, affine, "--interleave", "--rounds", 10, "--turn", "1ms"),
         "doctor": (),
     }
     assert {*commands, "package"} == set(COMMANDS)  # package wants a real model: its own suite
