@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("--comparisons", type=int, default=200)
     parser.add_argument("--per-set", type=int, default=5, help="comparisons per set of processes")
-    parser.add_argument("--rounds", type=int, default=20, help="of turns, per look")
+    parser.add_argument("--rounds", type=int, default=40, help="of turns, per look")
     parser.add_argument("--turn", type=float, default=0.005, help="seconds")
     parser.add_argument("--check", action="store_true")
     chosen = parser.parse_args()

@@ -23,8 +23,8 @@ silently: one that it does not know, or cannot honour, is an error with the reas
                                   every runner; or
                        file       an .npy file, or a raw one in C order, relative to the JOB file
     outputs          a list of {name, index, position}: which ones, in what order
-    outputs_folder   where the outputs of the first inference are written as out0.npy, ...,
-                     relative to the JOB file; null: nowhere
+    outputs_folder   where the outputs of the first inference are written as out0.npy, ... (by the
+                     native runner as out0.raw), relative to the JOB file; null: nowhere
     scenario         {"name": "single-stream"} or another one of `edgekit.benchmarks.scenarios`,
                      with its parameters
     warmup           {"min_s", "max_s", "min_runs"}: untimed inferences end when the series is
