@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit test-all board kotlin swift install clean
+.PHONY: demo test lint types unit test-all board boards kotlin swift install clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgekit needs Python 3.11 or newer; set PYTHON=/path/to/it")'
@@ -44,6 +44,11 @@ board: $(READY)
 	$(BIN)/python scripts/sample_artifacts.py build/samples
 	$(SUDO) scripts/board.sh make
 	$(SUDO) $(BIN)/python scripts/package_on_board.py build/samples/*.onnx build/samples/*.tflite
+
+# Transports and whole runs on an emulated board behind sshd and a phone behind adbd; asks for root.
+boards: $(READY)
+	scripts/board.sh devices
+	$(BIN)/pytest -q -m boards tests/devices
 
 # The Android wrappers in kotlinc, against ONNX Runtime's classes; both come from npm.
 kotlin: $(READY)

@@ -114,6 +114,10 @@ def _on_device(
     from edgekit.target import load_target
 
     kind = load_target(target) if target != "local" else None
+    if kind is not None and kind.compiler is not None and device is None:
+        from edgekit.compilers import estimate
+
+        return estimate(path, formats.of_path(path), kind, output=output)
     place = find_device(device, kind.name if kind else None)
     if place.target is not None:
         asked = with_defaults(asked, load_target(place.target), formats.of_path(path))

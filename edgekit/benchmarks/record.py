@@ -50,6 +50,7 @@ class BenchmarkRecord:
         states: Of the machine, in order of time.
         placement: Which node ran where; None: not asked for.
         profile: Seconds per node; None: not asked for.
+        estimate: What a compiler expects, where nothing ran; None: this was measured.
         outputs: Files with the outputs of the first inference.
         done: What the runner said at its end; None: it never came to it.
         error: What ended the run; None: nothing.
@@ -76,6 +77,7 @@ class BenchmarkRecord:
     states: tuple[Mapping[str, Any], ...] = ()
     placement: Mapping[str, Any] | None = None
     profile: Mapping[str, Any] | None = None
+    estimate: Mapping[str, Any] | None = None
     outputs: tuple[str, ...] = ()
     done: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from edgekit.benchmarks import loop
 from edgekit.benchmarks.job import Job
 from edgekit.benchmarks.record import BenchmarkRecord, Journal, seal
 from edgekit.devices import Device
-from edgekit.errors import ArtifactError, EdgekitError, UnavailableError
+from edgekit.errors import ArtifactError, DeviceError, EdgekitError, UnavailableError
 from edgekit.hashing import sha256_of
 from edgekit.target import load_target
 from edgekit.text import printable
@@ -31,6 +32,7 @@ _PACKAGES = {
     "tensorflow": "tensorflow",
     "onnxruntime": "onnxruntime",
 }
+_OUTPUTS = "outputs"
 _QUIET = {"ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -157,7 +159,7 @@ def measure(
     Args:
         place: Where.
         path: The model file.
-        job: What is asked; its files lie here and are pushed.
+        job: What is asked; its files lie here and are pushed, its outputs are fetched.
         timeout: Seconds after which the run must have ended.
         output: File of the record; its journal lies beside it.
         resume: Go on with the journal of a run that was cut off, for the samples that it lacks.
@@ -190,6 +192,8 @@ def measure(
             raise loop.kept(error, journal) from None
         code = 128 - done.returncode if done.returncode > 128 else done.returncode
         record = loop.conclude(journal, code, printable(_last_words(done.stderr)))
+        if job.outputs_folder is not None:
+            _pull_outputs(place.connection, record, Path(job.outputs_folder))
         if output is not None:
             seal(record, output)
         return record
@@ -210,10 +214,24 @@ def _pushed(place: Bench, path: Path, job: Job) -> str:
         else each
         for number, each in enumerate(job.inputs)
     ]
-    there = replace(job, model=model.name, inputs=tuple(inputs))
+    there = replace(
+        job,
+        model=model.name,
+        inputs=tuple(inputs),
+        outputs_folder=_OUTPUTS if job.outputs_folder is not None else None,
+    )
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         there.write(Path(folder, "job.json"))
         return str(push(Path(folder, "job.json"), "job.json"))
+
+
+def _pull_outputs(connection: Connection, record: BenchmarkRecord, folder: Path) -> None:
+    """Fetch the outputs of the first inference; a device says their names, but does not choose."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in record.outputs:
+        if re.fullmatch(r"out\d{1,4}\.npy", str(name)) is None:
+            raise DeviceError(f"The device names an output {printable(str(name))!r}.")
+        connection.pull(f"{_OUTPUTS}/{name}", folder / name)
 
 
 def _kept(journal: Path, path: Path, job: Job) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ _OUTPUT = "Write the record there; with several, a folder of records."
 @click.option("--runtime", help="Runtime to use (default: the best one here).")
 @click.option("--target", default="local", show_default=True, help="Kind of machine to run on.")
 @click.option("--device", help="Device of edgekit.toml, user@host, adb:serial, or local.")
+@click.option("--require", type=click.Choice(["npu"]), help="Fail if a node is not on the NPU.")
 @click.option("--provision", is_flag=True, help="Bring the runtime along to the device.")
 @click.option("--resume", is_flag=True, help="Go on with a run on a device that was cut off.")
 @click.option(
@@ -43,6 +44,7 @@ def command(
     artifacts: tuple[str, ...],
     threads: str | None,
     output: Path | None,
+    require: str | None,
     as_json: bool,
     verbose: bool,
     quiet: bool,
@@ -50,6 +52,7 @@ def command(
 ) -> None:
     """Measure ARTIFACTS, one after another, on seeded inputs or --input-data."""
     from edgekit.api import benchmark
+    from edgekit.benchmarks.demands import require_accelerated
     from edgekit.reports import benchmarks as report
 
     counts = shared.counts(threads, "--threads") if threads else (None,)
@@ -63,9 +66,11 @@ def command(
     if as_json:
         data = [record.to_json() for record in records]
         shared.print_json(data[0] if len(data) == 1 else data)
-        return
-    report.show(records, shared.out())
-    report.explain(records, shared.err(quiet=quiet), verbose=verbose)
+    else:
+        report.show(records, shared.out())
+        report.explain(records, shared.err(quiet=quiet), verbose=verbose)
+    if require:
+        require_accelerated(records)
 
 
 def _asked(

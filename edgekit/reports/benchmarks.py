@@ -36,7 +36,7 @@ def show(records: Sequence[BenchmarkRecord], console: Console) -> None:
 
 def explain(records: Sequence[BenchmarkRecord], console: Console, *, verbose: bool = False) -> None:
     """Name the machine, what was wrong with it, where nodes ran, and what was not measured."""
-    console.print(_machine(records[0]), markup=False)
+    console.print(_machine(records[0]), markup=False, soft_wrap=True)
     for record in records:
         for line in (*_doubts(record), *_placement(record), *(_details(record) if verbose else ())):
             console.print(f"{record.path}: {line}", markup=False, soft_wrap=True)
@@ -54,7 +54,7 @@ def _table(*titles: str, title: str | None = None) -> Table:
 def _row(record: BenchmarkRecord) -> list[str]:
     judged = record.judged()
     if record.emulator or not record.samples_s:
-        said = "emulated" if record.emulator else "not run"
+        said = "emulated" if record.emulator else "estimate" if record.estimate else "not run"
         return [escape(str(record.path)), escape(printable(record.runtime)), *["-"] * 9, said]
     found = judged["summary"]
     levels = found["percentiles_s"]
@@ -82,6 +82,9 @@ def _time(value: float | None) -> str:
 def _extras(record: BenchmarkRecord) -> Iterable[Table]:
     """Yield the tables that a record has beside its row."""
     if record.emulator:
+        return
+    if record.estimate:
+        yield _estimate(record, record.estimate)
         return
     outcome = record.judged().get("outcome", {})
     if "throughput" in outcome:
@@ -116,6 +119,30 @@ def _cold(record: BenchmarkRecord) -> Table:
     names = ("cold_load", "cold_first", "cold_total")
     medians = [seconds(float(np.median(record.series[name]))) for name in names]
     table.add_row(str(len(record.series["cold_total"])), *medians)
+    return table
+
+
+def _estimate(record: BenchmarkRecord, figures: Mapping[str, Any]) -> Table:
+    """Return what a compiler expects; a latency is the accelerator's part only."""
+    nodes = (record.placement or {}).get("nodes", ())
+    taken = sum("reason" not in node for node in nodes)
+    table = _table(
+        "operators on NPU",
+        "on CPU",
+        "NPU cycles",
+        "SRAM",
+        "flash",
+        "estimated latency, NPU part",
+        title="estimate, not measured",
+    )
+    table.add_row(
+        str(taken),
+        str(len(nodes) - taken),
+        f"{figures['cycles_npu']:,}",
+        size(figures["sram_bytes"]),
+        size(figures["off_chip_flash_bytes"]),
+        seconds(figures["latency_s"]) if taken else "-",
+    )
     return table
 
 
@@ -157,6 +184,13 @@ def _profile(nodes: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _machine(record: BenchmarkRecord) -> str:
+    if record.estimate:
+        figures = record.estimate
+        return (
+            f"{record.target['name']} at {figures['clock_hz'] / 1e6:g} MHz, "
+            f"{figures['system_config']}, {figures['memory_mode']}; "
+            f"the estimate leaves out {figures['leaves_out']}"
+        )
     load = record.states[0].get("load") if record.states else None
     facts = record.machine
     known = [facts.get("model") or "", str(facts.get("processor")), f"{facts.get('cores')} cores"]

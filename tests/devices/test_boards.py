@@ -7,9 +7,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edgekit import transports
+from edgekit import formats, runtimes, transports
+from edgekit.benchmarks import Request, job_of, loop, remote
+from edgekit.benchmarks.record import Journal
 from edgekit.errors import (
     DeviceBusyError,
     DeviceError,
@@ -31,8 +34,8 @@ def booted(request):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """A device that is silent for 4 s is given up."""
-    for name, value in {"BEAT": 0.5, "DEAD": 4.0, "GRACE": 4.0}.items():
+    """A device that is silent for 5 s is given up."""
+    for name, value in {"BEAT": 0.5, "DEAD": 5.0, "GRACE": 30.0}.items():
         monkeypatch.setattr(_session, name, value)
 
 
@@ -46,7 +49,7 @@ def seen_on(booted) -> tuple[list[str], list[str]]:
     return files, [word for word in shown.split("\0") if word == "777"]
 
 
-def becomes_clean(booted, seconds: float = 25) -> bool:
+def becomes_clean(booted, seconds: float = 90) -> bool:
     until = time.monotonic() + seconds
     while seen_on(booted) != ([], []):
         if time.monotonic() > until:
@@ -119,7 +122,7 @@ def test_push_goes_on_after_the_cable_was_pulled(booted, hasty, tmp_path, monkey
                 if not cut.is_set():
                     cut.set()
                     threading.Timer(0.15, booted.cable, ["down"]).start()
-                    threading.Timer(6.0, booted.cable, ["up"]).start()
+                    threading.Timer(8.0, booted.cable, ["up"]).start()
                 return real(path, remote, done)
 
             return send
@@ -240,3 +243,42 @@ def test_nobody_else_reaches_the_devices(pi, phone):
     vsock = subprocess.run(["ss", "-lH", "--vsock"], capture_output=True, text=True).stdout
     assert "5555" not in vsock
     assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "0\n"
+
+
+# -- Whole runs ------------------------------------------------------------------------------------
+
+MODELS = Path(__file__).parents[1] / "contracts" / "models"
+
+
+@pytest.mark.parametrize(
+    ("model", "runtime"),
+    [("affine.tflite", "litert"), ("affine.tflite", "tflite_runtime"), ("affine.onnx", None)],
+)
+def test_provisioned_runs_give_the_hosts_outputs(pi, tmp_path, model, runtime):
+    asked = Request(runs=3, warmup_seconds=0.0, runtime=runtime)
+    place = replace(pi.device, emulated=False)  # it is to be found out
+    with remote.bench(place, formats.of_path(MODELS / model), runtime, provision=True) as bench:
+        there = replace(
+            job_of(MODELS / model, asked, bench.runtime), outputs_folder=str(tmp_path / "there")
+        )
+        record = remote.measure(bench, MODELS / model, there, timeout=500)
+    assert len(record.samples_s) == 3
+    assert record.error is None
+    assert record.emulator == "qemu-user"
+    assert record.to_json()["median_s"] is None
+    here = replace(
+        there, runtime=runtimes.choose(there.format), outputs_folder=str(tmp_path / "here")
+    )
+    with Journal(tmp_path / "here.jsonl", {**_HEADER, "job": here.to_json()}) as journal:
+        loop.run_here(here, journal, 300)
+    names = sorted(each.name for each in (tmp_path / "here").iterdir())
+    assert names == sorted(each.name for each in (tmp_path / "there").iterdir())
+    assert names
+    for name in names:
+        np.testing.assert_allclose(
+            np.load(tmp_path / "there" / name), np.load(tmp_path / "here" / name), atol=1e-5
+        )
+    assert seen_on(pi) == ([], [])
+
+
+_HEADER = {"path": "model", "sha256": ""}
