@@ -63,10 +63,6 @@ def run_batch(
     A case that takes longer than `seconds` ends this process, as one that crashes does.
     """
     _remember()
-    if not raw:
-        registry.load(
-            "formats", format_name
-        ).warm_up()  # as workers do, while the model is exported
     for name in names:
         faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stderr)
         record = run(suite(suite_name)[name], format_name, raw=raw)
@@ -84,6 +80,8 @@ def run(case: Case, format_name: str, *, raw: bool = False) -> dict[str, Any]:
         module, inputs = case.build()
         program = edgekit.export(module, inputs)
         record["operators"] = operators_in(program)
+        if not raw:  # as workers do during the export
+            registry.load("formats", format_name).warm_up()
         with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
             verdict = (
                 vendors.convert(module, inputs, program, format_name, Path(folder))

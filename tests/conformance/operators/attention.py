@@ -39,6 +39,19 @@ class Cached(nn.Module):
         return attend(query, keys, values), keys, values
 
 
+class Causal(nn.Module):
+    """A stack of layers that makes its mask as it goes."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        layer = getattr(nn, f"Transformer{kind}Layer")(16, 4, 32, batch_first=True)
+        self.stack = getattr(nn, f"Transformer{kind}")(layer, 2)
+
+    def forward(self, x: Tensor, *memory: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        return self.stack(x, *memory, mask) if memory else self.stack(x, mask)
+
+
 def by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention with a causal mask made of ones."""
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
@@ -113,4 +126,6 @@ CASES = {
         nn.TransformerDecoderLayer(16, 4, 32, batch_first=True),
         *(normal(1, 4, 16), normal(1, 6, 16)),
     ),
+    "encoder, causal mask": (Causal("Encoder"), normal(1, 6, 16)),
+    "decoder, causal mask": (Causal("Decoder"), normal(1, 4, 16), normal(1, 6, 16)),
 }
