@@ -127,7 +127,7 @@ def _estimate(record: BenchmarkRecord, figures: Mapping[str, Any]) -> Table:
     nodes = (record.placement or {}).get("nodes", ())
     taken = sum("reason" not in node for node in nodes)
     table = _table(
-        "operators on NPU",
+        "operations on NPU",
         "on CPU",
         "NPU cycles",
         "SRAM",
