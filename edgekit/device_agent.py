@@ -527,7 +527,26 @@ class TFLiteEngine(Engine):
         if tell is None:
             return {"not_run": f"{self.name} does not list its operators"}
         operators = tell()
-        return {"nodes": delegated(operators), "partitions": partitions(operators)}
+        names = {each["index"]: each["name"] for each in self.interpreter.get_tensor_details()}
+        nodes = delegated(operators)
+        for node in nodes:
+            node["name"] = names.get(node.pop("tensor"), "")
+            node["layer"] = layer_of(node["name"])
+        return {"nodes": nodes, "partitions": partitions(operators)}
+
+
+def layer_of(name: str) -> Optional[str]:
+    """Return the layer of the source model that a tensor is of, as PyTorch names it.
+
+    The converter names a tensor by the modules around it, each by its class and its attribute:
+    ``net.Net/torch.nn.modules.container.Sequential_blocks/torch.nn.modules.conv.Conv2d_0;`` is of
+    ``blocks.0``.  Where several were fused, the first is the one.
+    """
+    parts = name.partition(";")[0].split("/")
+    if parts[0] == "edgekit.border.Border":  # which wraps the user's own module
+        parts = parts[1:]
+    attributes = [part.rpartition(".")[2].partition("_")[2] for part in parts[1:]]
+    return ".".join(attributes) if attributes and all(attributes) else None
 
 
 def partitions(operators: List[Dict[str, Any]]) -> int:
@@ -563,9 +582,8 @@ def delegated(operators: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
             ]
     return [
         {
-            "name": str(int(each["index"])),
             "op": each["op_name"],
-            "tensors": [int(tensor) for tensor in each["outputs"]],
+            "tensor": int(each["outputs"][0]) if len(each["outputs"]) else -1,
             **(
                 {"on": "delegate"}
                 if number in taken

@@ -17,22 +17,22 @@ int main(int count, char **words) {
     struct timespec a, b;
     double pace = 0.01;
     char line[64];
+    static double all[1 << 20];
     for (int n = 0; n < 20; n++) step();
     printf("ready\n");
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
-        int runs = (int)fmax(3, atof(line) / pace);
-        double total = 0;
+        int runs = (int)fmin(1 << 20, fmax(3, atof(line) / pace));
         for (int n = 0; n < runs / 10 + 2; n++) step();
         for (int n = 0; n < runs; n++) {
             clock_gettime(CLOCK_MONOTONIC, &a);
             step();
             clock_gettime(CLOCK_MONOTONIC, &b);
             double taken = (double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec);
-            total += taken;
-            printf("%.0f ", taken);
+            all[n] = taken;
         }
-        pace = total * 1e-9 / runs;
+        for (int n = 0; n < runs; n++) printf("%.0f ", all[n]);
+        pace = median(all, (size_t)runs) * 1e-9;
         printf("\n");
         fflush(stdout);
     }

@@ -167,6 +167,34 @@ def test_cold_starts_are_new_processes(job, agent):
     assert all(t["seconds"][0] > line["seconds"] for t, line in zip(total, loads, strict=True))
 
 
+def test_operators_are_told_from_those_that_a_delegate_took():
+    def operator(number, name, takes, gives):
+        return {"index": number, "op_name": name, "inputs": takes, "outputs": gives}
+
+    operators = [
+        operator(0, "CONV_2D", [0, 1], [2]),
+        operator(1, "RELU", [2], [3]),
+        operator(2, "TOPK_V2", [3], [4]),
+        operator(3, "ADD", [4, 0], [5]),
+        operator(4, "DELEGATE", [0, 1], [3]),
+        operator(5, "DELEGATE", [4, 0], [5]),
+    ]
+    nodes = device_agent.delegated(operators)
+    assert [node["on"] for node in nodes] == ["delegate", "delegate", "cpu", "delegate"]
+    assert [node["tensor"] for node in nodes] == [2, 3, 4, 5]
+    assert "reason" in nodes[2]
+    assert "reason" not in nodes[0]
+    assert device_agent.partitions(operators) == 2
+
+
+def test_a_tensors_name_tells_its_layer():
+    scope = "edgekit.border.Border/kws.Spotter_model/torch.nn.modules.container.Sequential_blocks"
+    fused = f"{scope}/torch.nn.modules.conv.Conv2d_0;;{scope}/torch.nn.modules.activation.ReLU_1;"
+    assert device_agent.layer_of(fused) == "blocks.0"
+    assert device_agent.layer_of("net.Net/torch.nn.modules.linear.Linear_head;1") == "head"
+    assert device_agent.layer_of("serving_default_x") is None
+
+
 def test_rivals_take_turns(job, agent):
     rival = job("tflite", turns=True).to_json()
     both = {"schema_version": 1, "run_id": "duel", "rivals": [rival, rival], "rounds": 3}
