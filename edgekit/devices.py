@@ -37,6 +37,8 @@ class Device:
         identity: File of the private key to log in with, where ``~/.ssh/config`` does not say.
         folder: Folder on the device that workspaces are made in; None for the transport's own.
         python: Python to run the agent with.
+        runner: Folder here with the native runner for the device and the runtimes' libraries; with
+            it, the device needs no Python.
         emulated: Whether this is no real device: its times are then never shown as a device's.
     """
 
@@ -48,6 +50,7 @@ class Device:
     identity: str | None = None
     folder: str | None = None
     python: str = "python3"
+    runner: str | None = None
     emulated: bool = False
 
 

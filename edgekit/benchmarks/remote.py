@@ -33,6 +33,7 @@ _PACKAGES = {
     "onnxruntime": "onnxruntime",
 }
 _OUTPUTS = "outputs"
+NATIVE = "edgekit_runner"  # the program's name, in the folder that a device's `runner` names
 _QUIET = {"ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -78,14 +79,8 @@ def bench(
     with transports.connect(device) as connection:
         connection.lock(f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}")
         facts = probing.facts(connection, device.python)
-        if not facts.get("python", "").startswith("Python 3"):
-            raise UnavailableError(
-                f"Device {printable(device.name)!r} has no {device.python}, which the agent needs.",
-                "Name its Python 3.9 or newer with `python` in its table in edgekit.toml.",
-            )
-        agent = connection.push(Path(device_agent.__file__), "device_agent.py")
-        command, env = (device.python, str(agent)), dict(_QUIET)
-        if provision:
+        command, env = _runner(connection, device, facts)
+        if provision and device.runner is None:
             from edgekit.provisioning import environment
 
             env |= environment(connection, device, _PACKAGES[wanted[0]])
@@ -101,6 +96,31 @@ def bench(
             "facts": facts,
         }
         yield Bench(device, connection, command, env, found, about)
+
+
+def _runner(
+    connection: Connection, device: Device, facts: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Push what measures there, the agent or the native runner; return command and variables."""
+    if device.runner is not None:
+        folder = Path(device.runner).expanduser()
+        if not (folder / NATIVE).is_file():
+            raise UnavailableError(
+                f"{folder} holds no {NATIVE}.",
+                f"Build it for the device: scripts/build_runner.sh {folder / NATIVE}",
+            )
+        files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        pushed = {path.name: connection.push(path, path.name) for path in files}
+        connection.run(["chmod", "700", str(pushed[NATIVE])], timeout=60)
+        return (str(pushed[NATIVE]),), dict(_QUIET)
+    if not facts.get("python", "").startswith("Python 3"):
+        raise UnavailableError(
+            f"Device {printable(device.name)!r} has no {device.python}, which the agent needs.",
+            "Name its Python 3.9 or newer with `python` in its table in edgekit.toml, or a folder "
+            "with the native runner with `runner`.",
+        )
+    agent = connection.push(Path(device_agent.__file__), "device_agent.py")
+    return (device.python, str(agent)), dict(_QUIET)
 
 
 def _wanted(device: Device, format_name: str, runtime: str | None) -> tuple[str, ...]:
@@ -129,9 +149,9 @@ def _installed(
     try:
         there = json.loads(done.stdout)["runtimes"]
         for name in wanted:
-            if there[name]["installed"]:
+            if there.get(name, {}).get("installed"):
                 return name
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UnavailableError(
             f"The agent cannot run on device {printable(device.name)!r}: "
             f"{printable(_last_words(done.stderr or done.stdout))}.",
