@@ -132,6 +132,11 @@ def _stored(
         from edgekit.quantize import static
 
         program = static.quantize(program, recipe, data)
+    elif recipe is not None and recipe.changes_graph:
+        worker.stage("quantizing the weights")
+        from edgekit.quantize import weights
+
+        program = weights.quantized(program, recipe)
     worker.stage("saving the program")
     return program.save(folder).describe()
 
@@ -161,7 +166,7 @@ def build(
         layers=lambda: layers,
     )
     if quantized is not None:
-        placed = placement(Path(draft), format_name)
+        placed = placement(Path(draft), format_name) if quantized.method else None
         verdict = replace(
             verdict,
             quantization_sqnr_db=quantized.sqnr_db,

@@ -242,10 +242,10 @@ def source_key(plan: Plan) -> str:
 
 def _quantization_key(plan: Plan) -> Any:
     """Return what shapes a quantized program; None where the float program will do."""
-    if not plan.recipe.is_static:
+    if not plan.recipe.changes_graph:
         return None
     given = plan.calibration
-    fixed = isinstance(given, (str, Path))
+    fixed = given is None or isinstance(given, (str, Path))
     return [plan.recipe.to_json(), str(given) if fixed else uuid.uuid4().hex]
 
 

@@ -97,7 +97,8 @@ def load(folder: Path) -> Program:
     data = describe(folder)
     quantized = data["quantization"]
     if quantized:
-        importlib.import_module("torch.ao.quantization.fx._decomposed")  # registers its operators
+        for operators in ("torch.ao.quantization.fx._decomposed", "edgekit.quantize.operators"):
+            importlib.import_module(operators)  # which registers them
     exported = _read_graph(folder / "graph.pt2", tensorstore.read(folder / "weights.safetensors"))
     samples, references = load_samples(folder / "samples.npz")
     metadata = Metadata(**{**data["metadata"], "labels": tuple(data["metadata"]["labels"])})

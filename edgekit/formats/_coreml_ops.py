@@ -31,6 +31,7 @@ from coremltools.converters.mil.frontend.torch.torch_op_registry import (
 from edgekit.blame import root_cause
 from edgekit.errors import EdgekitError, UnsupportedOperatorError
 from edgekit.formats import _coreml_recurrent
+from edgekit.formats._coreml_weights import CONVERTERS
 from edgekit.passes.legalization import describe
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def register() -> None:
     """Make the operators known to coremltools; a second call does nothing."""
     for kind, (function, outputs) in _RECURRENT.items():
         _register(kind, _tupled(function, outputs))
-    for kind, converter in _CORRECTED.items():
+    for kind, converter in {**_CORRECTED, **CONVERTERS}.items():
         _register(kind, converter)
     converters = _TORCH_OPS_REGISTRY.name_to_func_mapping
     for kind, converter in list(converters.items()):

@@ -81,8 +81,13 @@ def supports(recipe: Recipe) -> str | None:
 
 
 def _reason_against(precision: Precision) -> str | None:
-    made = {("float32", "float32"), ("float16", "float16"), ("int8", "int8")}
-    return None if (precision.weights, precision.activations) in made else "not made yet"
+    if precision.activations == "dynamic":
+        return "it quantizes activations only in ranges that calibration found"
+    if precision.activations == "int16":
+        return "it quantizes activations to 8 bits only"
+    if (precision.weights, precision.activations) == ("float16", "float32"):
+        return "it computes in float16 with float16 weights: set activations to float16"
+    return None
 
 
 def warm_up() -> None:
@@ -116,7 +121,9 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         model: coremltools.models.MLModel = ct.convert(
             exported,
             outputs=outputs,
-            minimum_deployment_target=getattr(ct.target, f"iOS{_oldest_ios(program, options)}"),
+            minimum_deployment_target=getattr(
+                ct.target, f"iOS{_oldest_ios(program, recipe, options)}"
+            ),
             compute_precision=precision,
             pass_pipeline=_pipeline(),
             skip_model_load=True,
@@ -130,21 +137,22 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     return signature
 
 
-def _oldest_ios(program: Program, options: Options) -> int:
-    """Return the iOS to convert for.
-
-    Quantize and dequantize operations came with 17; lists of shapes for several inputs with 18.
-    """
+def _oldest_ios(program: Program, recipe: Recipe, options: Options) -> int:
+    """Return the iOS to convert for: the oldest that has what the recipe and the inputs need."""
     asked: int | None = options["ios"]
-    if program.quantization is None:
-        lists = [spec for spec in program.signature.inputs if _choices(spec)]
-        return asked or (18 if len(lists) > 1 else 15)
-    if asked is not None and asked < 17:
+    lists = [spec for spec in program.signature.inputs if _choices(spec)]
+    needed = 15 if program.quantization is None else 16
+    reason = "expands weights of fewer bits"
+    if recipe.is_static:
+        needed, reason = 17, "quantizes activations"
+    if any(p.weights == "int4" or p.block_size for p in recipe.precisions):
+        needed, reason = 18, "has 4-bit weights and blocks of weights with a scale"
+    if asked is not None and asked < needed:
         raise ConversionError(
-            f"Core ML quantizes activations from iOS 17 on, and --ios {asked} is asked for.",
+            f"Core ML {reason} from iOS {needed} on, and --ios {asked} is asked for.",
             "Leave --ios out, or use recipe fp16.",
         )
-    return asked or 17
+    return asked or max(needed, 18 if len(lists) > 1 else 15)
 
 
 def _in_dialect(program: Program) -> ExportedProgram:

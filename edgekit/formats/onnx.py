@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.clock import CONVERTER, timed
-from edgekit.errors import UnavailableError
+from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, unmade, versions
 from edgekit.passes.legalization import legalize
 from edgekit.program import Program
@@ -31,10 +31,20 @@ if TYPE_CHECKING:
 # Below it, GELU is left as arithmetic.
 DEFAULT_OPSET = 20
 
+_ALL_INTEGERS = 21  # the opset with scales by blocks, and with integers of 4 and 16 bits
+
 SUFFIXES = (".onnx",)
 COST = 1
 MAX_BYTES = None  # above 2 GB the weights stand in a second file
-OPTIONS = (Option("opset", "ONNX operator set version.", DEFAULT_OPSET, tuple(range(18, 24))),)
+OPTIONS = (
+    Option(
+        "opset",
+        f"ONNX operator set version; {DEFAULT_OPSET} without the option, 21 for integers of 4 and "
+        "16 bits.",
+        None,
+        tuple(range(18, 24)),
+    ),
+)
 REPRODUCE = """\
 import onnxruntime
 
@@ -63,8 +73,20 @@ def supports(recipe: Recipe) -> str | None:
 
 
 def _reason_against(precision: Precision) -> str | None:
-    made = {("float32", "float32"), ("float16", "float16"), ("int8", "int8")}
-    return None if (precision.weights, precision.activations) in made else "not made yet"
+    if precision.weights.startswith("lut"):
+        return "it has no operator for tables of weights"
+    if precision.sparsity:
+        return "it stores zeros like any other number, so nothing would get smaller"
+    if precision.activations == "dynamic" and (precision.weights, precision.block_size) != (
+        "int8",
+        None,
+    ):
+        return "its integer products take 8-bit weights with one scale per channel"
+    if precision.activations == "float16" and precision.has_integer_weights:
+        return "it computes in float32 with integer weights: set activations to float32"
+    if (precision.weights, precision.activations) == ("float16", "float32"):
+        return "it computes in float16 with float16 weights: set activations to float16"
+    return None
 
 
 def warm_up() -> None:
@@ -89,8 +111,12 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_fp16,
         _onnx_functions,
         _onnx_uint8,
+        _onnx_weights,
     )
+    from edgekit.quantize import dialects
 
+    opset = _opset(recipe, options)
+    integers = dialects.with_float_weights(program.exported)
     legal = legalize(program.exported, "onnx", accepts)
     with timed(CONVERTER), _decomposed_once():
         exported = torch.onnx.export(
@@ -100,21 +126,35 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
             verbose=False,
             optimize=False,
             custom_translation_table=_onnx_functions.TRANSLATIONS,
-            opset_version=options["opset"],
+            opset_version=opset,
             input_names=[spec.name for spec in program.signature.inputs],
             output_names=[spec.name for spec in program.signature.outputs],
         )
         assert exported is not None
         model: onnx_ir.Model = exported.model
+        _onnx_weights.store(model, integers)
         optimizer.optimize(model)
     if recipe.activations == "float16":
-        _onnx_fp16.convert(model, options["opset"])
+        _onnx_fp16.convert(model, opset)
     if program.quantization is not None:
         _onnx_uint8.convert(model)
         _onnx_float_layers.keep(model)
     _describe(model, program)
     _onnx_file.write(model, destination)
     return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})
+
+
+def _opset(recipe: Recipe, options: Options) -> int:
+    """Return the operator set to write in: the oldest that has what the recipe needs."""
+    asked: int | None = options["opset"]
+    narrow = any(p.weights == "int4" or p.activations == "int16" for p in recipe.precisions)
+    if asked is not None and narrow and asked < _ALL_INTEGERS:
+        raise ConversionError(
+            f"ONNX has integers of 4 and 16 bits from opset {_ALL_INTEGERS} on, and "
+            f"--opset {asked} is asked for.",
+            "Leave --opset out, or use another recipe.",
+        )
+    return asked or (_ALL_INTEGERS if narrow else DEFAULT_OPSET)
 
 
 def accepts(operator: Any) -> bool:

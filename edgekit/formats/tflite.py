@@ -86,8 +86,15 @@ def supports(recipe: Recipe) -> str | None:
 
 
 def _reason_against(precision: Precision) -> str | None:
-    made = {("float32", "float32"), ("float16", "float16"), ("int8", "int8")}
-    return None if (precision.weights, precision.activations) in made else "not made yet"
+    if precision.weights.startswith("lut"):
+        return "it has no operator for tables of weights"
+    if precision.sparsity:
+        return "it stores zeros like any other number, so nothing would get smaller"
+    if precision.activations == "dynamic" and precision.block_size and precision.weights != "int4":
+        return "its runtimes take blocks of 4-bit weights only in dynamic layers"
+    if precision.activations == "float16" and precision.has_integer_weights:
+        return "it has no float16 arithmetic: set activations to float32"
+    return None
 
 
 def warm_up() -> None:
@@ -101,7 +108,13 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     Where the inputs take listed sizes, each has a subgraph with fixed shapes: the largest is
     ``serving_default``, the others are named after their size, and all share the weights.
     """
-    from edgekit.formats import _tflite_file, _tflite_integer, _tflite_loops, _tflite_lowerings
+    from edgekit.formats import (
+        _tflite_file,
+        _tflite_integer,
+        _tflite_loops,
+        _tflite_lowerings,
+        _tflite_weights,
+    )
     from edgekit.quantize import dialects
 
     signature = mapped(
@@ -111,9 +124,11 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     )
     _tflite_lowerings.register()
     programs = {}
+    integers: dict[str, dialects.IntegerWeight] = {}
     for name, each in _at_each_size(program).items():
         if program.quantization is not None:
             each = dialects.with_quantize_nodes(dialects.with_float_biases(each))
+            integers |= dialects.with_float_weights(each, quantize=True)
         each = legalize(each, "tflite", accepts)
         each = passes.run(each, ("narrow_integers",))[-1].exported
         if options["layout"] == "nhwc":
@@ -131,6 +146,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         content = _store_weights_as_float16(content)
     if program.quantization is not None:
         content = _tflite_integer.fold(content)
+        content = _tflite_weights.store(content, integers)
     _tflite_file.write(content, signature, program.metadata, destination)
     return signature
 

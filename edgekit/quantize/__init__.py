@@ -16,23 +16,26 @@ class Quantization:
     """How a program was quantized, and what that cost.
 
     Attributes:
-        calibration: Where the calibration data came from; ``random`` when it was made up.
+        calibration: Where the calibration data came from; ``random`` when it was made up, None when
+            weights alone are quantized, which takes none.
         samples: How many input sets were used.
-        method: How ranges were found from them.
+        method: How ranges were found from them; None without them.
         sqnr_db: Lowest SQNR of any output of the quantized graph against the float model, over the
             samples that verification runs.
         notes: What was odd in the data or the ranges, one sentence each.
     """
 
-    calibration: str
+    calibration: str | None
     samples: int
-    method: str
+    method: str | None
     sqnr_db: float
     notes: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
         """One sentence for every report."""
+        if self.calibration is None:
+            return "quantized without calibration data: weights alone"
         if self.calibration == RANDOM:
             return (
                 f"calibrated on {self.samples} RANDOM inputs: accuracy on real data is unknown, "

@@ -6,6 +6,7 @@ change here: only where the step from float to integer stands.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,6 +48,78 @@ def with_quantize_nodes(exported: ExportedProgram) -> ExportedProgram:
         quantized.meta = {**node.meta, "val": source.meta["val"]}
         node.args = (quantized, *node.args[1:])
     return exported
+
+
+@dataclass(frozen=True)
+class IntegerWeight:
+    """A weight of a layer whose activations are float; see `operators.integer_weight`."""
+
+    data: torch.Tensor
+    scale: torch.Tensor
+    bits: int
+    dynamic: bool
+
+    @property
+    def block_size(self) -> int | None:
+        """How many weights of a channel share a scale; None where a channel or more does."""
+        if self.scale.dim() < 2 or self.scale.shape[1] in (1, self.data.shape[1]):
+            return None
+        return self.data.shape[1] // self.scale.shape[1]
+
+
+def with_float_weights(
+    exported: ExportedProgram, *, quantize: bool = False
+) -> dict[str, IntegerWeight]:
+    """Store integer weights as float, and return what they were, by their names in the store.
+
+    With `quantize`, a quantize and a dequantize node come behind each, with one scale per channel:
+    the true ones or, where blocks of a channel have their own, those of the first blocks.
+    """
+    stored = stored_tensors(exported)
+    found: dict[str, IntegerWeight] = {}
+    for node in list(exported.graph.nodes):
+        if str(node.target) != "edgekit.integer_weight.default":
+            continue
+        data, scale, bits, dynamic = node.args
+        integers = IntegerWeight(stored[data.name], stored[scale.name], bits, dynamic)
+        value = _channelwise(integers) if quantize else value_of(exported, node)
+        weight = constant(exported, value, weight=True)
+        name = exported.graph_signature.inputs_to_buffers[weight.name]
+        found[name] = integers
+        replace_node(
+            exported, node, _requantized(exported, node, weight, integers) if quantize else weight
+        )
+    exported.graph_module.recompile()
+    return found
+
+
+def _channelwise(weight: IntegerWeight) -> torch.Tensor:
+    scale = weight.scale[:, :1] if weight.block_size else weight.scale
+    return weight.data.float() * scale
+
+
+def _requantized(
+    exported: ExportedProgram, before: Node, weight: Node, integers: IntegerWeight
+) -> Node:
+    scale = integers.scale[:, :1] if integers.block_size else integers.scale
+    axis = next((axis for axis, size in enumerate(scale.shape) if size > 1), 0)
+    if scale.numel() == 1:
+        ends: tuple[Any, ...] = (float(scale), 0, -127, 127, torch.int8)
+        steps = _Q.quantize_per_tensor.default, _Q.dequantize_per_tensor.default
+    else:
+        zeros = torch.zeros(scale.numel(), dtype=torch.int64)
+        held = [constant(exported, each, weight=True) for each in (scale.reshape(-1), zeros)]
+        ends = (*held, axis, -127, 127, torch.int8)
+        steps = _Q.quantize_per_channel.default, _Q.dequantize_per_channel.default
+    value: Any = weight
+    for target in steps:
+        with exported.graph.inserting_before(before):
+            call = exported.graph.call_function(target, (value, *ends))
+        call.meta = dict(before.meta)
+        value = call
+    value.args[0].meta["val"] = weight.meta["val"].to(torch.int8)
+    result: Node = value
+    return result
 
 
 def is_dequantize(node: Any) -> bool:

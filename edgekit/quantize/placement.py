@@ -72,7 +72,10 @@ def placement(path: Path, format_name: str) -> Placement | None:
     return None
 
 
-_ONNX_INTEGER = {"QGemm", "ConvInteger", "MatMulInteger", "QAttention"}
+_ONNX_INTEGER = {
+    *("QGemm", "ConvInteger", "MatMulInteger", "QAttention"),
+    *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits"),  # round what they read
+}
 _ONNX_FUSED = {  # float operator -> what ONNX Runtime makes of it between quantized values
     *("Conv", "Gemm", "MatMul", "Add", "Mul", "Sigmoid", "LeakyRelu", "Softmax", "Concat"),
     *("AveragePool", "GlobalAveragePool", "Where"),

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgekit import metrics, passes
+from edgekit import passes
 from edgekit.dynamic import torch_shapes
 from edgekit.errors import ConversionError
-from edgekit.exporting import to_numpy
 from edgekit.passes.graph import replace_node
-from edgekit.quantize import Quantization
+from edgekit.quantize import Quantization, weights
 from edgekit.quantize.calibration import CalibrationData
+from edgekit.quantize.costs import lowest_sqnr, outputs_of, tensors
 from edgekit.quantize.dialects import is_quantize
 from edgekit.quantize.precisions import base_name
 from edgekit.quantize.quantizer import FUSED, GraphQuantizer
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from edgekit.program import Program
     from edgekit.recipe import Recipe
-    from edgekit.runtimes import Arrays
 
 
 def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program:
@@ -39,10 +37,11 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         ConversionError: nothing in the model is quantized by the recipe.
     """
     assert recipe.calibration is not None
+    notes = weights.quantize(program.exported, recipe)
     with quiet(), torch.no_grad():
         prepared = prepare_pt2e(program.exported.module(check_guards=False), GraphQuantizer(recipe))
         for sample in data.samples:
-            prepared(**_tensors(sample, program))
+            prepared(**tensors(sample, program))
         converted = convert_pt2e(prepared, fold_quantize=True)
         exported = _trace(converted, program)
     if not any(is_quantize(node) for node in exported.graph.nodes):
@@ -52,53 +51,27 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         )
     _drop_redundant_clamps(exported)
     exported = passes.run(exported, ("drop_unused_weights",))[-1].exported
-    outputs = tuple(_run(exported.module(check_guards=False), s, program) for s in program.samples)
+    outputs = outputs_of(exported, program)
     record = Quantization(
         data.origin,
         len(data.samples),
         recipe.calibration.method,
-        _lowest_sqnr(program.references, outputs),
-        data.notes,
+        lowest_sqnr(program.references, outputs),
+        (*data.notes, *notes),
     )
     return replace(program, exported=exported, references=outputs, quantization=record)
 
 
 def _trace(module: GraphModule, program: Program) -> ExportedProgram:
     """Export what PT2E gives: it works on modules, and converters take programs."""
-    tensors = _tensors(program.samples[0], program)
+    example = tensors(program.samples[0], program)
     ranges = {
         spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, Dim)}
         for spec in program.signature.inputs
     }
     varying = {name: axes for name, axes in ranges.items() if axes}
-    shapes = torch_shapes(tensors, varying)
-    return torch.export.export(module, (), tensors, dynamic_shapes=shapes)
-
-
-def _tensors(sample: Arrays, program: Program) -> dict[str, torch.Tensor]:
-    """Return an input set in the model's own element types."""
-    return {
-        spec.name: torch.from_numpy(sample[spec.name]).to(getattr(torch, spec.dtype.value))
-        for spec in program.signature.inputs
-    }
-
-
-def _run(module: GraphModule, sample: Arrays, program: Program) -> Arrays:
-    with torch.no_grad():
-        outputs = module(**_tensors(sample, program))
-    return {name: to_numpy(tensor) for name, tensor in outputs.items()}
-
-
-def _lowest_sqnr(references: Iterable[Arrays], outputs: Iterable[Arrays]) -> float:
-    return min(
-        (
-            metrics.compare(want[name], got[name]).sqnr_db
-            for want, got in zip(references, outputs, strict=True)
-            for name in want
-            if want[name].dtype.kind == "f"
-        ),
-        default=math.inf,
-    )
+    shapes = torch_shapes(example, varying)
+    return torch.export.export(module, (), example, dynamic_shapes=shapes)
 
 
 def _drop_redundant_clamps(exported: ExportedProgram) -> None:
