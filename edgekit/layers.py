@@ -171,7 +171,7 @@ def labels(graph: Graph) -> dict[str, str]:
     containers = {path[: dot.start()] for path in paths for dot in re.finditer(r"\.", path)}
 
     def label(name: str, path: str) -> str:
-        shown = _in_module(path)
+        shown = in_module(path)
         if not shown:
             return name
         return f"{shown} ({name})" if path in containers else shown
@@ -181,10 +181,10 @@ def labels(graph: Graph) -> dict[str, str]:
 
 def layer_of(node: Any) -> str:
     """Return the path of the layer that a node of a graph belongs to, as ``features.0``."""
-    return _in_module(_path(node))
+    return in_module(_path(node))
 
 
-def _in_module(path: str) -> str:
+def in_module(path: str) -> str:
     """Return a path as the user's own module has it."""
     return path.removeprefix(_ROOT).removeprefix(".")
 

@@ -27,15 +27,20 @@ from coremltools.converters.mil.frontend.torch.torch_op_registry import (
     _TORCH_OPS_REGISTRY,
     register_torch_op,
 )
+from coremltools.converters.mil.mil.scope import ScopeInfo, ScopeSource
 
 from edgekit.blame import root_cause
 from edgekit.errors import EdgekitError, UnsupportedOperatorError
 from edgekit.formats import _coreml_recurrent
 from edgekit.formats._coreml_weights import CONVERTERS
+from edgekit.layers import layer_of
 from edgekit.passes.legalization import describe
+from edgekit.quantize.precisions import base_name
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+
+    from edgekit.recipe import Precision, Recipe
 
 Converter = Callable[[Any, Any], None]
 
@@ -45,6 +50,7 @@ _RECURRENT = {  # ATen overload -> (coremltools' function, number of outputs)
     "rnn_relu.input": (ops.rnn_relu, 2),
 }
 _NODE = "edgekit_node"
+_ORIGIN = ScopeSource.TORCHSCRIPT_MODULE_NAME  # where a layer and an operator are noted
 _KINDS = {
     torch.bool: "bool",
     torch.float16: "fp16",
@@ -78,6 +84,12 @@ def prepare(exported: ExportedProgram) -> None:
             node.meta[_NODE] = node
 
 
+def precision_of(operation: Any, recipe: Recipe) -> Precision:
+    """Return what an operation is made in, by the operator that it was converted from."""
+    layer, operator = operation.scopes.get(_ORIGIN) or ("", "")
+    return recipe.at(layer, operator)
+
+
 def _watched(converter: Converter) -> Converter:
     """Let a converter say which operator it fails at, and give what PyTorch's types say."""
 
@@ -87,7 +99,8 @@ def _watched(converter: Converter) -> Converter:
             converter(context, node)
             return
         try:
-            _with_all_arguments(converter, context, node, origin)
+            with mb.scope(ScopeInfo(_ORIGIN, [layer_of(origin), base_name(origin)])):
+                _with_all_arguments(converter, context, node, origin)
         except EdgekitError:
             raise
         except Exception as error:

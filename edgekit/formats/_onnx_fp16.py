@@ -7,7 +7,7 @@ by one, so the model never holds both copies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -22,8 +22,8 @@ _HALF_NAME = "tensor(float16)"
 _DTYPE_ATTRIBUTES = ("to", "dtype")
 
 
-def convert(model: ir.Model, opset: int) -> None:
-    """Rewrite `model` in place.
+def convert(model: ir.Model, opset: int, stays: Callable[[ir.Node], bool]) -> None:
+    """Rewrite `model` in place, all but the nodes that `stays` names.
 
     Raises:
         ConversionError: the model has control flow, whose bodies this does not rewrite.
@@ -31,7 +31,8 @@ def convert(model: ir.Model, opset: int) -> None:
     graph = model.graph
     casts: dict[ir.Value, ir.Value] = {}  # a value -> itself in the other precision
     for value in graph.initializers.values():
-        if value.dtype == _FLOAT and not value.is_graph_input():
+        shrinks = value.dtype == _FLOAT and not value.is_graph_input()
+        if shrinks and not (value.uses() and all(stays(node) for node, _ in value.uses())):
             _shrink(value)
     for node in list(graph):
         if any(attribute.type in _GRAPHS for attribute in node.attributes.values()):
@@ -39,7 +40,10 @@ def convert(model: ir.Model, opset: int) -> None:
                 f"Recipe fp16 does not reach into the body of ONNX {node.op_type} {node.name!r}.",
                 "Use recipe fp32 for this format, or take the control flow out of the model.",
             )
-        _rewrite(node, opset, casts, graph)
+        if stays(node):
+            _read(node, lambda _index: _FLOAT, casts, graph)
+        else:
+            _rewrite(node, opset, casts, graph)
     for index, value in enumerate(list(graph.outputs)):
         if value.dtype == _HALF:
             graph.outputs[index] = _restore(value, graph)
@@ -51,16 +55,29 @@ _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 def _rewrite(node: ir.Node, opset: int, casts: dict[ir.Value, ir.Value], graph: ir.Graph) -> None:
     schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     was_float = [output.dtype == _FLOAT for output in node.outputs]
-    for index, value in enumerate(node.inputs):
-        if value is None or value.dtype not in (_FLOAT, _HALF):
-            continue
-        wanted = _HALF if _HALF_NAME in _types(schema.inputs, index) else _FLOAT
-        if value.dtype != wanted:
-            node.replace_input_with(index, _cast(value, wanted, node, casts, graph))
+
+    def wanted(index: int) -> ir.DataType:
+        return _HALF if _HALF_NAME in _types(schema.inputs, index) else _FLOAT
+
+    _read(node, wanted, casts, graph)
     _retarget(node)
     for index, output in enumerate(node.outputs):
         if was_float[index] and _HALF_NAME in _types(schema.outputs, index):
             output.dtype = _HALF
+
+
+def _read(
+    node: ir.Node,
+    wanted: Callable[[int], ir.DataType],
+    casts: dict[ir.Value, ir.Value],
+    graph: ir.Graph,
+) -> None:
+    """Cast what a node reads in another precision than it wants."""
+    for index, value in enumerate(node.inputs):
+        if value is None or value.dtype not in (_FLOAT, _HALF):
+            continue
+        if value.dtype != wanted(index):
+            node.replace_input_with(index, _cast(value, wanted(index), node, casts, graph))
 
 
 def _types(formals: Sequence[onnx.defs.OpSchema.FormalParameter], index: int) -> set[str]:

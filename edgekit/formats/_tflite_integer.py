@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.formats._tflite_graph import NAMES, code_of, forget_unused, packed, unpacked
 from edgekit.runtimes import Array
 
-_FLOAT = schema.TensorType.FLOAT32
+_FLOAT, _SHORT = schema.TensorType.FLOAT32, schema.TensorType.INT16
 _NUMPY: dict[int, Any] = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.INT32: np.int32,
@@ -39,6 +39,8 @@ _COMPUTING = {
     *("ADD", "SUB", "MUL", "MEAN", "SUM", "MAXIMUM", "MINIMUM", "BATCH_MATMUL"),
     *("RELU", "RELU6", "LEAKY_RELU", "PRELU", "HARD_SWISH", "LOGISTIC", "TANH", "SOFTMAX", "GELU"),
 }
+# Of these, what has no kernel for 16-bit integers.
+_NOT_IN_16_BITS = {"HARD_SWISH", "GELU", "PRELU"}
 # Operators with weights: places of input, weight and bias, and the weight's axis of channels.
 _WEIGHTED = {
     "CONV_2D": (0, 1, 2, 0),
@@ -155,6 +157,9 @@ class _Walk:
             return False
         if any(_per_channel(self._tensor(self.integer[i])) for i in floats):
             return False
+        kinds = {self._tensor(self.integer[i]).type for i in floats} | {t.type for t in targets}
+        if len(kinds) > 1 or (kinds == {_SHORT} and self._name(op) in _NOT_IN_16_BITS):
+            return False
         op.inputs = [self.integer.get(i, i) for i in op.inputs]
         self._give(op, [self._like(r, t) for r, t in zip(op.outputs, targets, strict=True)])
         return True
@@ -164,6 +169,8 @@ class _Walk:
         target = self._target(op.outputs[0])
         value, weight = (self.integer.get(op.inputs[at]) for at in (at_input, at_weight))
         if target is None or value is None or weight is None or self._values(weight) is None:
+            return False
+        if target.type != self._tensor(value).type:
             return False
         scheme = self._tensor(weight).quantization
         if _per_channel(self._tensor(weight)) and scheme.quantizedDimension != axis:

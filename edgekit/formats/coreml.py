@@ -116,7 +116,11 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         for spec in signature.outputs
     ]
     _refuse_many_axes(exported)
-    precision = ct.precision.FLOAT16 if recipe.activations == "float16" else ct.precision.FLOAT32
+    precision = ct.precision.FLOAT32
+    if any(each.activations == "float16" for each in recipe.precisions):
+        precision = ct.transform.FP16ComputePrecision(
+            lambda op: _coreml_ops.precision_of(op, recipe).activations == "float16"
+        )
     with timed(CONVERTER):
         model: coremltools.models.MLModel = ct.convert(
             exported,

@@ -7,6 +7,7 @@ QuantizeLinear and DequantizeLinear pairs, which ONNX Runtime fuses to integer o
 
 from __future__ import annotations
 
+import ast
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.clock import CONVERTER, timed
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, unmade, versions
+from edgekit.layers import in_module
 from edgekit.passes.legalization import legalize
 from edgekit.program import Program
 from edgekit.recipe import Precision, Recipe
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 # Below it, GELU is left as arithmetic.
 DEFAULT_OPSET = 20
 
+_NOTES = ("name_scopes", "class_hierarchy")  # of the exporter: where a node comes from
 _ALL_INTEGERS = 21  # the opset with scales by blocks, and with integers of 4 and 16 bits
 
 SUFFIXES = (".onnx",)
@@ -134,14 +137,25 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         model: onnx_ir.Model = exported.model
         _onnx_weights.store(model, integers)
         optimizer.optimize(model)
-    if recipe.activations == "float16":
-        _onnx_fp16.convert(model, opset)
+    if any(each.activations == "float16" for each in recipe.precisions):
+        _onnx_fp16.convert(model, opset, lambda node: _stays_float32(node, recipe))
     if program.quantization is not None:
         _onnx_uint8.convert(model)
         _onnx_float_layers.keep(model)
     _describe(model, program)
     _onnx_file.write(model, destination)
     return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})
+
+
+def _stays_float32(node: onnx_ir.Node, recipe: Recipe) -> bool:
+    """Whether an override keeps the layer that a node was exported from out of float16."""
+    notes = [node.metadata_props.get(f"pkg.torch.onnx.{key}") for key in _NOTES]
+    if not recipe.overrides or None in notes:
+        return recipe.activations != "float16"
+    scopes, classes = (ast.literal_eval(str(text)) for text in notes)
+    operator = str(classes[-1]).removeprefix("aten.").partition(".")[0]
+    layer = in_module(scopes[-2]) if len(scopes) > 1 else ""
+    return recipe.at(layer, operator).activations != "float16"
 
 
 def _opset(recipe: Recipe, options: Options) -> int:

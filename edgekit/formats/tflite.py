@@ -82,6 +82,8 @@ def toolchain() -> dict[str, str]:
 
 def supports(recipe: Recipe) -> str | None:
     """Return why TFLite cannot make a recipe, or None when it can."""
+    if len({each.weights == "float16" for each in recipe.precisions}) > 1:
+        return "it stores the weights of all layers as float16, or of none"
     return unmade(recipe, _reason_against)
 
 

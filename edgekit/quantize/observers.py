@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torchao.quantization.pt2e import (
     HistogramObserver,
     MinMaxObserver,
@@ -20,35 +22,105 @@ if TYPE_CHECKING:
 _SMALLEST = 2.0**-24
 
 
+class PercentileObserver(HistogramObserver):  # type: ignore[misc]  # torchao has no types
+    """Leaves out the rarest values, as many of the smallest as of the largest."""
+
+    percentile = 99.99
+
+    def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
+        counts = self.histogram.double().cumsum(0)
+        cut = (1 - self.percentile / 100) / 2 * counts[-1]
+        low = int((counts <= cut).sum())
+        high = int((counts < counts[-1] - cut).sum()) + 1
+        return _range_of_bins(self, low, high)
+
+
+class EntropyObserver(HistogramObserver):  # type: ignore[misc]  # torchao has no types
+    """Takes the range whose quantized values are distributed most like the values themselves.
+
+    Of the ranges that reach equally far to both sides of zero, cut at the ends of the values, it
+    takes the one with the smallest Kullback-Leibler divergence.
+    """
+
+    def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
+        count = len(self.histogram)
+        edges = torch.linspace(float(self.min_val), float(self.max_val), count + 1)
+        reach = float(edges.abs().max())
+        best = (math.inf, 0, count)
+        for share in torch.linspace(0.1, 1.0, 46).tolist():
+            low = int((edges[1:] <= -share * reach).sum())
+            high = count - int((edges[:-1] >= share * reach).sum())
+            if high - low >= 2:
+                best = min(best, (_divergence(self.histogram.double(), low, high), low, high))
+        return _range_of_bins(self, *best[1:])
+
+
+def _range_of_bins(observer: Any, low: int, high: int) -> tuple[Tensor, Tensor]:
+    width = (observer.max_val - observer.min_val) / len(observer.histogram)
+    return observer.min_val + low * width, observer.min_val + high * width
+
+
+def _divergence(histogram: Tensor, low: int, high: int, levels: int = 256) -> float:
+    """Return how much a histogram says that its quantized bins from `low` to `high` do not."""
+    given = histogram[low:high].clone()
+    seen = given > 0
+    level = torch.arange(high - low) * levels // (high - low)
+    sums = torch.zeros(levels, dtype=torch.double).index_add_(0, level, given)
+    sizes = torch.zeros(levels, dtype=torch.double).index_add_(0, level, seen.double())
+    told = torch.where(seen, (sums / sizes.clamp_min(1))[level], 0.0)
+    given[0] += histogram[:low].sum()  # what is cut off ends up at the ends
+    given[-1] += histogram[high:].sum()
+    if not float(told.sum()):
+        return math.inf
+    p, q = given / given.sum(), told / told.sum()
+    q = q.clamp_min(1e-12)
+    return float(torch.where(p > 0, p * (p.clamp_min(1e-30) / q).log(), 0.0).sum())
+
+
 _METHODS = {
     "min_max": MinMaxObserver,
     "moving_average": MovingAverageMinMaxObserver,
+    "percentile": PercentileObserver,
+    "entropy": EntropyObserver,
     "mse": HistogramObserver,
+}
+_INTEGERS = {  # smallest, largest, and where zero is: 16-bit kernels know it in the middle only
+    "int8": (torch.int8, -128, 127, torch.per_tensor_affine),
+    "int16": (torch.int16, -32767, 32767, torch.per_tensor_symmetric),
 }
 
 
-def activation_spec(recipe: Recipe) -> QuantizationSpec:
+def activation_spec(recipe: Recipe, activations: str = "int8") -> QuantizationSpec:
     """One scale and zero point for a whole tensor, over a range that calibration finds."""
     assert recipe.calibration is not None
     observer = _METHODS[recipe.calibration.method]
+    if issubclass(observer, PercentileObserver):
+        chosen = {"percentile": recipe.calibration.percentile}
+        observer = type("Percentile", (PercentileObserver,), chosen)
+    dtype, lowest, highest, scheme = _INTEGERS[activations]
     return QuantizationSpec(
-        dtype=torch.int8,
+        dtype=dtype,
         observer_or_fake_quant_ctr=observer.with_args(eps=_SMALLEST),
-        quant_min=-128,
-        quant_max=127,
-        qscheme=torch.per_tensor_affine,
+        quant_min=lowest,
+        quant_max=highest,
+        qscheme=scheme,
     )
 
 
-def fixed_spec(scale: float, zero_point: int) -> FixedQParamsQuantizationSpec:
-    """A scale and a zero point that need no calibration."""
+def fixed_spec(
+    scale: float, zero_point: int, activations: str = "int8"
+) -> FixedQParamsQuantizationSpec:
+    """A scale and a zero point that need no calibration; 16 bits are symmetric about zero."""
+    dtype, lowest, highest, scheme = _INTEGERS[activations]
+    if activations == "int16":
+        scale, zero_point = 2.0**-15, 0
     return FixedQParamsQuantizationSpec(
-        dtype=torch.int8,
+        dtype=dtype,
         scale=scale,
         zero_point=zero_point,
-        quant_min=-128,
-        quant_max=127,
-        qscheme=torch.per_tensor_affine,
+        quant_min=lowest,
+        quant_max=highest,
+        qscheme=scheme,
     )
 
 

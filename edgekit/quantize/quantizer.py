@@ -27,7 +27,7 @@ from edgekit.quantize.precisions import base_name, precision_of
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
-    from edgekit.recipe import Recipe
+    from edgekit.recipe import Precision, Recipe
 
 _KEY = "quantization_annotation"
 
@@ -63,6 +63,10 @@ class _Specs:
 
     activation: QuantizationSpec
     recipe: Recipe
+    kind: str
+
+    def fixed(self, scale: float, zero_point: int) -> QuantizationSpecBase:
+        return observers.fixed_spec(scale, zero_point, self.kind)
 
     def weight(self, axis: int | None) -> QuantizationSpec:
         return observers.weight_spec(self.recipe, axis)
@@ -74,14 +78,22 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
     def __init__(self, recipe: Recipe) -> None:
         """Prepare for one recipe."""
         self._recipe = recipe
-        self._specs = _Specs(observers.activation_spec(recipe), recipe)
+        self._of_kind = {
+            kind: _Specs(observers.activation_spec(recipe, kind), recipe, kind)
+            for kind in ("int8", "int16")
+        }
+        self._specs = self._of_kind["int8"]  # of the operator that is annotated now
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Annotate every operator that is quantized, in the order of the graph."""
         for node in model.graph.nodes:
             name = base_name(node)
-            if _KEY in node.meta or not _is_float(node) or not self._is_static(node):
+            if _KEY in node.meta or not _is_float(node):
                 continue
+            precision = self._precision(node)
+            if not precision.is_static:
+                continue
+            self._specs = self._of_kind[precision.activations]
             if name in WEIGHTED:
                 self._weighted(node)
             elif name in MOVING:
@@ -93,11 +105,11 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
     def validate(self, model: GraphModule) -> None:
         """Accept: what the annotation leaves out stays in float."""
 
-    def _is_static(self, node: Node) -> bool:
-        """Whether the recipe quantizes an operator; what is fused into one goes with it."""
+    def _precision(self, node: Node) -> Precision:
+        """Return what an operator is made in; what is fused into one goes with it."""
         producer: Any = node.args[0] if base_name(node) in FUSED else None
         decides = producer if producer and _fused_activation(producer) is node else node
-        return precision_of(decides, self._recipe).is_static
+        return precision_of(decides, self._recipe)
 
     def _weighted(self, node: Node) -> None:
         value, weight, *rest = node.args
@@ -135,7 +147,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
         last = _fused_activation(node)
         if last is None:
             known = BOUNDED.get(base_name(node))
-            output = self._specs.activation if known is None else observers.fixed_spec(*known)
+            output = self._specs.activation if known is None else self._specs.fixed(*known)
             _put(node, inputs, output)
         else:
             _put(node, inputs, None)
