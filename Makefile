@@ -48,7 +48,7 @@ board: $(READY)
 # Transports and whole runs on an emulated board behind sshd and a phone behind adbd; asks for root.
 boards: $(READY)
 	scripts/board.sh devices
-	$(BIN)/pytest -q -m boards tests/devices
+	$(BIN)/pytest -q -m 'boards and not slow' tests/devices
 
 # The Android wrappers in kotlinc, against ONNX Runtime's classes; both come from npm.
 kotlin: $(READY)

@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import hashlib
 import importlib.util
+import logging
 import queue
 import socket
 import threading
@@ -50,6 +51,7 @@ def _login(
     """Log in at an address, through the jump hosts that the configuration names."""
     import paramiko
 
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)  # its errors are ours to tell
     user, _, rest = address.rpartition("@")
     alias, colon, number = rest.rpartition(":")
     if not colon or not number.isdigit():
@@ -226,7 +228,7 @@ class _Ssh:
                 local.open("rb") as source,
                 self._files().open(str(remote), "r+b" if done else "wb") as aim,
             ):
-                aim.set_pipelined(True)
+                # Not pipelined: signs of life would queue behind megabytes, and errors go unseen.
                 source.seek(done)
                 aim.seek(done)
                 while data := source.read(_CHUNK):

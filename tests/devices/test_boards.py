@@ -109,6 +109,7 @@ def test_cable_pulled_while_a_program_runs(booted, hasty):
     assert becomes_clean(booted)
 
 
+@pytest.mark.slow  # 80 MB through an emulated sshd: minutes on a busy machine
 def test_push_goes_on_after_the_cable_was_pulled(booted, hasty, tmp_path, monkeypatch):
     local = tmp_path / "big"
     local.write_bytes(os.urandom(80_000_000))
