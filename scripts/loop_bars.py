@@ -56,9 +56,10 @@ def main() -> int:
                 told = (high - low) / 2 <= bar  # else the machine is too busy to say
                 kept = told and abs(change) <= bar
                 failed += not kept
+                word = "kept" if kept else "NOT KEPT" if told else "NOT TOLD"
                 print(
                     f"{model.name:28} {name:7} {median * 1e6:8.1f} us  {change:+.2%}, between "
-                    f"{low:+.2%} and {high:+.2%}  (bar {bar:.0%}) {'kept' if kept else 'NOT KEPT' if told else 'NOT TOLD'}"
+                    f"{low:+.2%} and {high:+.2%}  (bar {bar:.0%}) {word}"
                 )
     return int(chosen.check and failed > 0)
 
