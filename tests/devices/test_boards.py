@@ -162,7 +162,7 @@ def test_full_disk_is_named(booted, tmp_path):
 def test_killed_shell_is_told_from_a_lost_link(booted):
     with transports.connect(booted.device) as connection:
         with pytest.raises(DeviceError, match="killed our shell") as caught:
-            connection.run(["sh", "-c", "kill -s KILL $PPID"], timeout=30)
+            connection.run(["sh", "-c", "kill -s KILL $(ls .running)"], timeout=30)
         assert not isinstance(caught.value, LinkLostError)
         done = connection.run(["sh", "-c", "kill -s KILL $$"], timeout=30)
         assert done.returncode == 137

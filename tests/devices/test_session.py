@@ -287,3 +287,11 @@ def test_missing_file_is_named(device, tmp_path):
 def test_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(DeviceError, match="No workspace could be made on device 'here'"):
         transports.connect(Device("here", "local", folder=str(tmp_path / "none")))
+
+
+def test_killed_shell_is_told_from_a_lost_link(device):
+    with transports.connect(device) as connection:
+        with pytest.raises(DeviceError, match="killed our shell") as caught:
+            connection.run(["sh", "-c", "kill -s KILL $(ls .running)"], timeout=30)
+        assert not isinstance(caught.value, LinkLostError)
+        assert connection.run(["sh", "-c", "kill -s KILL $$"], timeout=30).returncode == 137
