@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit test-all board boards kotlin swift install clean
+.PHONY: demo test lint types unit test-all conformance board boards kotlin swift install clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgekit needs Python 3.11 or newer; set PYTHON=/path/to/it")'
@@ -38,6 +38,12 @@ test-all: test
 	$(BIN)/python scripts/private_env.py tflite_runtime
 	$(BIN)/python scripts/private_env.py tensorflow
 	$(BIN)/python scripts/accuracy.py --check
+
+# The suites of docs/conformance.md, all formats, beside the vendors' converters; hours.
+conformance: $(READY)
+	for suite in zoo operators; do \
+	    $(BIN)/python scripts/conformance.py $$suite --fresh && \
+	    $(BIN)/python scripts/conformance.py $$suite --fresh --raw || exit 1; done
 
 # Packages of all sample models on an emulated arm64 board; asks for root.
 board: $(READY)
