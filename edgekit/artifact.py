@@ -13,6 +13,7 @@ from typing import Any
 
 from edgekit.errors import ArtifactError
 from edgekit.hashing import sha256_of, size_of
+from edgekit.recipe import Recipe, load_recipe
 from edgekit.tensors import Signature
 from edgekit.verification import Verification
 
@@ -36,6 +37,7 @@ class Artifact:
         toolchain: Version of every package that shaped it.
         companions: sha256 of files beside it that it cannot be opened without, by name.
         verification: The verdict at conversion; None when it was not judged.
+        definition: The recipe itself, where it is not one of edgekit's own; else None.
     """
 
     path: Path
@@ -50,6 +52,14 @@ class Artifact:
     toolchain: dict[str, str] = field(default_factory=dict)
     companions: dict[str, str] = field(default_factory=dict)
     verification: Verification | None = None
+    definition: dict[str, Any] | None = None
+
+    @property
+    def made_by(self) -> Recipe:
+        """The recipe that it was made with."""
+        if self.definition is not None:
+            return Recipe.from_json(self.definition)
+        return load_recipe(self.recipe)
 
     @property
     def sidecar(self) -> Path:
@@ -78,6 +88,7 @@ class Artifact:
             "options": self.options,
             "toolchain": self.toolchain,
             "verification": verification.to_json() if verification else None,
+            "definition": self.definition,
         }
 
     @staticmethod
@@ -97,6 +108,7 @@ class Artifact:
             data["toolchain"],
             data["companions"],
             Verification.from_json(verification) if verification else None,
+            data.get("definition"),
         )
 
 

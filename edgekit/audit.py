@@ -57,7 +57,7 @@ def audit(
             f"{path} has no sidecar that says which recipe made it.",
             "Name the tolerance to hold it to, e.g. --recipe fp32.",
         )
-    chosen = load_recipe(recipe if recipe is not None else known.recipe)  # type: ignore[union-attr]
+    chosen = load_recipe(recipe if recipe is not None else known.made_by)  # type: ignore[union-attr]
     folder = cache.working_folder()
     crew: list[worker.Worker] = []
     try:

@@ -26,8 +26,9 @@ from edgekit.processing.baking import Picture, pictures_of
 from edgekit.program import Program
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.calibration import read as read_calibration
+from edgekit.quantize.pictures import reader
 from edgekit.quantize.placement import placement
-from edgekit.recipe import Recipe
+from edgekit.recipe import Recipe, recipes
 from edgekit.source import Source
 from edgekit.verification import verify_file
 
@@ -107,17 +108,20 @@ def _exported(
         specs = tuple(map(InputSpec.parse, inputs))
         samples = None if input_data is None else read_samples(input_data)
         made = export(source, inputs=specs, dynamic=dynamic, samples=samples, pictures=pictures)
-    exported = passes.run(made.exported)[-1].exported
+    exported = made.exported
+    if made.quantization is None:  # or constants would be folded that are meant to be dequantized
+        exported = passes.run(exported)[-1].exported
     return replace(made, exported=exported, metadata=replace(made.metadata, **given))
 
 
 def _calibration_data(
     program: Program, recipe: Recipe | None, given: Any, origin: str | None = None
 ) -> CalibrationData | None:
-    if recipe is None or not recipe.is_static:
+    if recipe is None or not recipe.is_static or program.quantization is not None:
         return None
     worker.stage("reading the calibration data")
-    return read_calibration(given, program.samples[0], origin)
+    pictures = reader(lambda: declared.find(program.origin), program.signature)
+    return read_calibration(given, program.samples[0], origin, pictures)
 
 
 def _stored(
@@ -132,7 +136,7 @@ def _stored(
         from edgekit.quantize import static
 
         program = static.quantize(program, recipe, data)
-    elif recipe is not None and recipe.changes_graph:
+    elif recipe is not None and recipe.changes_graph and program.quantization is None:
         worker.stage("quantizing the weights")
         from edgekit.quantize import weights
 
@@ -177,6 +181,7 @@ def build(
     return {
         "format": format_name,
         "recipe": chosen.name,
+        "definition": None if recipes().get(chosen.name) == chosen else chosen.to_json(),
         "signature": signature.to_json(),
         "program_sha256": identity,
         "origin": origin,

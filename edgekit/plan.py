@@ -120,7 +120,7 @@ def plan(
         UsageError: a name is unknown, or the arguments contradict each other.
     """
     chosen = load_recipe(recipe)
-    _check_calibration(chosen, calibration)
+    _check_calibration(chosen, calibration, source)
     known = registry.names("formats")
     wanted = tuple(dict.fromkeys(registry.match(each, known, "format") for each in formats))
     if not wanted:
@@ -179,11 +179,17 @@ def in_memory(module: Any, examples: Any, name: str | None) -> Source:
         examples = tuple(examples)
     elif examples is not None and not isinstance(examples, (tuple, dict)):
         examples = (examples,)
+    if hasattr(module, "program"):  # trained with quantization simulated
+        module, examples = module.program(), None
     title = name or type(getattr(module, "exported", module)).__name__.lower()
     return Source(module, examples, Metadata(name=title), f"memory:{type(module).__name__}")
 
 
-def _check_calibration(recipe: Recipe, given: Any) -> None:
+def _check_calibration(recipe: Recipe, given: Any, source: Any) -> None:
+    if hasattr(source, "program") or getattr(source, "quantization", None) is not None:
+        if given is not None:
+            raise UsageError("The model is quantized already.", "Leave calibration out.")
+        return
     if given is not None and not recipe.is_static:
         raise UsageError(
             f"Recipe {recipe.name} takes no calibration data.", "Leave calibration out."

@@ -44,7 +44,8 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option(
     "--calibrate",
     metavar="DATA",
-    help="Data for recipes that need it: .npz, folder, file.py:callable, or random.",
+    help="Data for recipes that need it: .npz, folder of arrays or pictures, file.py:callable, "
+    "or random.",
 )
 @click.option(
     "--buckets",

@@ -8,7 +8,13 @@ format asks `edgekit.quantize.dialects` for the form that its converter takes.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgekit.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Quantization:
         """One sentence for every report."""
         if self.calibration is None:
             return "quantized without calibration data: weights alone"
+        if self.calibration == "training":
+            return f"ranges found while training, on {self.samples} batches"
         if self.calibration == RANDOM:
             return (
                 f"calibrated on {self.samples} RANDOM inputs: accuracy on real data is unknown, "
@@ -51,6 +59,33 @@ class Quantization:
     def from_json(data: dict[str, Any]) -> Quantization:
         """Rebuild from `to_json`."""
         return Quantization(**{**data, "notes": tuple(data["notes"])})
+
+
+def prepare_qat(module: Any, example_inputs: Any, recipe: str | Path | Recipe = "int8") -> Any:
+    """Return a copy of a module to fine-tune with quantization simulated.
+
+    Args:
+        module: The trained module.
+        example_inputs: Arguments of one call: a tuple, or a dict by argument name.
+        recipe: A static recipe, overrides included.
+
+    Returns:
+        A module that is called and trained like the one given; `edgekit.convert` takes it, with the
+        same recipe and without calibration data.
+
+    Raises:
+        UsageError: the recipe is not static.
+    """
+    from edgekit.quantize import training
+    from edgekit.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    if not chosen.is_static:
+        raise UsageError(
+            f"Recipe {chosen.name} quantizes no activations, so there is nothing to train for.",
+            "Give a static recipe, as int8.",
+        )
+    return training.prepare(module, example_inputs, chosen)
 
 
 RANDOM = "random"  # what to give as calibration data to do without

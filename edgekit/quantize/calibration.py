@@ -13,6 +13,7 @@ from edgekit.errors import UsageError
 from edgekit.importing import call_user, import_file, on_path
 from edgekit.inputs import read_samples, split_samples, vary
 from edgekit.quantize import RANDOM
+from edgekit.quantize.pictures import SUFFIXES, Reader
 from edgekit.runtimes import Array, Arrays
 
 _RANDOM_SAMPLES = 32
@@ -38,15 +39,18 @@ class CalibrationData:
     notes: tuple[str, ...] = ()
 
 
-def read(given: Any, example: Arrays, origin: str | None = None) -> CalibrationData:
+def read(
+    given: Any, example: Arrays, origin: str | None = None, pictures: Reader | None = None
+) -> CalibrationData:
     """Return the input sets that `given` means.
 
     Args:
-        given: ``random``; the path of an ``.npz`` file or of a folder of ``.npz`` or ``.npy``
-            files; ``file.py:callable``; or an iterable of input sets: dicts by input name, or
-            tuples in the order of the inputs.
+        given: ``random``; the path of an ``.npz`` file, or of a folder of ``.npz``, ``.npy`` or
+            picture files; ``file.py:callable``; or an iterable of input sets: dicts by input name,
+            or tuples in the order of the inputs.
         example: One input set of the model, for names, shapes and types.
         origin: What to call the data; None for its path.
+        pictures: What reads pictures as inputs, for a folder of them.
 
     Raises:
         UsageError: there is no data, it does not fit the model, or all of it is NaN.
@@ -54,7 +58,7 @@ def read(given: Any, example: Arrays, origin: str | None = None) -> CalibrationD
     if isinstance(given, str) and given.lower() == RANDOM:
         return CalibrationData(vary(example, _RANDOM_SAMPLES - 1), RANDOM)
     if isinstance(given, (str, Path)):
-        sets, origin = _from_text(str(given), example), origin or str(given)
+        sets, origin = _from_text(str(given), example, pictures), origin or str(given)
     else:
         sets, origin = _from_items(given, example), origin or "memory"
     kept = tuple(each for each in sets if _is_finite(each))
@@ -81,12 +85,16 @@ def portable(given: Any, folder: Path) -> str | None:
     return str(place)
 
 
-def _from_text(text: str, example: Arrays) -> tuple[Arrays, ...]:
+def _from_text(text: str, example: Arrays, pictures: Reader | None) -> tuple[Arrays, ...]:
     path, _, function = text.partition(":")
     if function and path.endswith(".py"):
         return _from_items(_call(Path(path), function), example)
     folder = Path(text)
-    arrays = sorted(folder.glob("*.npy")) if folder.is_dir() else []
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    shown = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if shown and pictures is not None:
+        return split_samples(pictures(shown), example)
+    arrays = [file for file in files if file.suffix == ".npy"]
     if not arrays:
         stored = [_by_name(each, example) for each in read_samples(folder)]
         return split_samples(stored, example)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torchao.quantization.pt2e import (
+    FakeQuantize,
     HistogramObserver,
     MinMaxObserver,
     MovingAverageMinMaxObserver,
@@ -90,7 +91,9 @@ _INTEGERS = {  # smallest, largest, and where zero is: 16-bit kernels know it in
 }
 
 
-def activation_spec(recipe: Recipe, activations: str = "int8") -> QuantizationSpec:
+def activation_spec(
+    recipe: Recipe, activations: str = "int8", *, training: bool = False
+) -> QuantizationSpec:
     """One scale and zero point for a whole tensor, over a range that calibration finds."""
     assert recipe.calibration is not None
     observer = _METHODS[recipe.calibration.method]
@@ -100,7 +103,9 @@ def activation_spec(recipe: Recipe, activations: str = "int8") -> QuantizationSp
     dtype, lowest, highest, scheme = _INTEGERS[activations]
     return QuantizationSpec(
         dtype=dtype,
-        observer_or_fake_quant_ctr=observer.with_args(eps=_SMALLEST),
+        observer_or_fake_quant_ctr=_maker(
+            MovingAverageMinMaxObserver if training else observer, training=training
+        ),
         quant_min=lowest,
         quant_max=highest,
         qscheme=scheme,
@@ -124,13 +129,20 @@ def fixed_spec(
     )
 
 
-def weight_spec(_recipe: Recipe, axis: int | None) -> QuantizationSpec:
+def _maker(observer: Any, *, training: bool) -> Any:
+    """Return what makes an observer; in training, one that rounds values as well."""
+    if training:
+        return FakeQuantize.with_args(observer=observer, eps=_SMALLEST)
+    return observer.with_args(eps=_SMALLEST)
+
+
+def weight_spec(_recipe: Recipe, axis: int | None, *, training: bool = False) -> QuantizationSpec:
     """One symmetric scale per channel of `axis`, or per tensor where there is no such axis."""
     kind = MinMaxObserver if axis is None else PerChannelMinMaxObserver
     scheme = torch.per_tensor_symmetric if axis is None else torch.per_channel_symmetric
     return QuantizationSpec(
         dtype=torch.int8,
-        observer_or_fake_quant_ctr=kind.with_args(eps=_SMALLEST),
+        observer_or_fake_quant_ctr=_maker(kind, training=training),
         quant_min=-127,  # -128 would have no positive counterpart
         quant_max=127,
         qscheme=scheme,

@@ -64,22 +64,25 @@ class _Specs:
     activation: QuantizationSpec
     recipe: Recipe
     kind: str
+    training: bool
 
     def fixed(self, scale: float, zero_point: int) -> QuantizationSpecBase:
         return observers.fixed_spec(scale, zero_point, self.kind)
 
     def weight(self, axis: int | None) -> QuantizationSpec:
-        return observers.weight_spec(self.recipe, axis)
+        return observers.weight_spec(self.recipe, axis, training=self.training)
 
 
 class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
     """Annotates a graph for static quantization as a recipe says."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        """Prepare for one recipe."""
+    def __init__(self, recipe: Recipe, *, training: bool = False) -> None:
+        """Prepare for one recipe; in `training`, values are rounded while ranges are found."""
         self._recipe = recipe
         self._of_kind = {
-            kind: _Specs(observers.activation_spec(recipe, kind), recipe, kind)
+            kind: _Specs(
+                observers.activation_spec(recipe, kind, training=training), recipe, kind, training
+            )
             for kind in ("int8", "int16")
         }
         self._specs = self._of_kind["int8"]  # of the operator that is annotated now

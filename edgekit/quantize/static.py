@@ -42,6 +42,25 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         prepared = prepare_pt2e(program.exported.module(check_guards=False), GraphQuantizer(recipe))
         for sample in data.samples:
             prepared(**tensors(sample, program))
+    samples = len(data.samples)
+    return finished(prepared, program, recipe, data.origin, samples, (*data.notes, *notes))
+
+
+def finished(
+    prepared: GraphModule,
+    program: Program,
+    recipe: Recipe,
+    origin: str,
+    samples: int,
+    notes: tuple[str, ...],
+) -> Program:
+    """Return the quantized program of a graph whose ranges are found.
+
+    Raises:
+        ConversionError: nothing in the model is quantized by the recipe.
+    """
+    assert recipe.calibration is not None
+    with quiet(), torch.no_grad():
         converted = convert_pt2e(prepared, fold_quantize=True)
         exported = _trace(converted, program)
     if not any(is_quantize(node) for node in exported.graph.nodes):
@@ -53,11 +72,11 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
     exported = passes.run(exported, ("drop_unused_weights",))[-1].exported
     outputs = outputs_of(exported, program)
     record = Quantization(
-        data.origin,
-        len(data.samples),
+        origin,
+        samples,
         recipe.calibration.method,
         lowest_sqnr(program.references, outputs),
-        (*data.notes, *notes),
+        notes,
     )
     return replace(program, exported=exported, references=outputs, quantization=record)
 

@@ -5,8 +5,12 @@ import pytest
 
 from edgekit.errors import SourceError, UsageError
 from edgekit.plan import plan
+from edgekit.processing.declared import load
+from edgekit.processing.schema import Processing
 from edgekit.quantize.calibration import portable, read
+from edgekit.quantize.pictures import reader
 from edgekit.recipe import FOLDER, Recipe
+from edgekit.tensors import DType, Signature, TensorSpec
 
 EXAMPLE = {"x": np.zeros((1, 4), np.float32)}
 PAIR = {**EXAMPLE, "mask": np.ones((1, 4), bool)}
@@ -111,3 +115,21 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path) -> None:
     (tmp_path / "bad.toml").write_text(text.replace('"mse"', '"guess"'))
     with pytest.raises(UsageError, match="method must be one of min_max"):
         plan("model.py", recipe=str(tmp_path / "bad.toml"), calibration="random")
+
+
+def test_a_folder_of_pictures_goes_through_the_declared_processing(tmp_path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "pictures").mkdir()
+    for index, value in enumerate((0, 51, 255)):
+        pixels = np.full((10, 12, 3), value, np.uint8)
+        image.fromarray(pixels).save(tmp_path / "pictures" / f"{index}.png")
+    declared = tmp_path / "edgekit.toml"
+    steps = ("[preprocess.photo]", 'kind = "image"', 'input = "x"', 'resize = "stretch"')
+    declared.write_text("\n".join((*steps, "size = 4", "divide_by = 255", "")))
+    signature = Signature((TensorSpec("x", DType.FLOAT32, (1, 3, 4, 4)),), ())
+    pictures = reader(lambda: load(declared), signature)
+    example = {"x": np.zeros((1, 3, 4, 4), np.float32)}
+    data = read(tmp_path / "pictures", example, pictures=pictures)
+    assert [float(each["x"].mean()) for each in data.samples] == pytest.approx([0, 0.2, 1])
+    with pytest.raises(UsageError, match="does not declare how"):
+        read(tmp_path / "pictures", example, pictures=reader(Processing, signature))

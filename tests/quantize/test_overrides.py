@@ -7,6 +7,7 @@ import pytest
 import edgekit
 from edgekit import lowering, plan
 from edgekit import program as programs
+from edgekit.artifact import open_artifact
 from edgekit.errors import UsageError
 from edgekit.layers import layer_of
 from edgekit.quantize.dialects import is_dequantize, is_quantize
@@ -53,6 +54,7 @@ def test_a_mixed_recipe_reaches_every_format(network, image, calibration, recipe
     )
     for result in report.results:
         assert result.status == "passed", result.error or result.verification
+        assert open_artifact(result.artifact.path).made_by == chosen
     placed = {each.format: each.verification.placement for each in report.results}
     assert placed["onnx"]["integer"]["QLinearConv"] == 2
     assert placed["onnx"]["floating"]["Conv"] == 1  # which ONNX Runtime would quantize
