@@ -31,6 +31,8 @@ exit 0
 """
 _FAMILIES = {"x86_64": "x86", "i386": "x86", "i686": "x86", "aarch64": "arm", "arm64": "arm"}
 
+SCHEMA_VERSION = 1
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -49,6 +51,7 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {
+            "schema_version": SCHEMA_VERSION,
             **asdict(self.device),
             "facts": self.facts,
             "error": self.error and self.error.to_json(),

@@ -18,6 +18,7 @@ from edgekit.errors import UsageError
 from edgekit.recipe import load_recipe
 
 FOLDER = Path(__file__).parent / "targets"
+SCHEMA_VERSION = 1
 KINDS = ("accelerator", "board", "computer", "microcontroller", "phone")
 
 
@@ -158,7 +159,7 @@ class Target:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return asdict(self)
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
 def config_folder() -> Path:
