@@ -2,7 +2,8 @@
 
     python scripts/peers.py convert         three vendors' scripts one after another, against one
                                             `edgekit convert --no-cache`, in turn
-    python scripts/peers.py quantize        static int8 against the vendors' int8 and our own fp32
+    python scripts/peers.py quantize M...   static int8 against the vendors' int8 and our own fp32;
+                                            artifacts and records are kept in build/peers
     python scripts/peers.py scale           time and peak memory against the number of weights
 
 `scale` writes docs/scale.md and docs/scale.svg.
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -54,8 +56,9 @@ def main() -> int:
     scale = verbs.add_parser("scale")
     scale.add_argument("--millions", type=int, nargs="*", default=SIZES)
     quantize = verbs.add_parser("quantize")
-    quantize.add_argument("--rounds", type=int, default=100)
-    quantize.add_argument("models", nargs="*", default=["mobilenetv2_w1", "resnet18"])
+    quantize.add_argument("--seconds", type=float, default=20.0, help="of timing per model")
+    quantize.add_argument("--remake", action="store_true", help="our int8 artifacts, where kept")
+    quantize.add_argument("models", nargs="*", help="to measure now; none: judge what is on record")
     chosen = parser.parse_args()
     machine = facts(Probe())
     print(f"{machine['processor']}, {machine['cores']} cores, load {Probe().load()}")
@@ -68,12 +71,26 @@ def main() -> int:
 
 
 def compare_int8(chosen: argparse.Namespace) -> int:
-    """Print latency, error and size of static int8, ours and the vendors'."""
-    import peers_quantize
+    """Measure the models that are asked for, each in a process of its own; judge all on record."""
+    import peers_bars
 
+    kept = ROOT / "build" / "peers"
     for name in chosen.models:
-        peers_quantize.measure(name, chosen.rounds)
-    return 0
+        command = [sys.executable, str(ROOT / "scripts" / "peers_quantize.py"), name]
+        command += [str(kept / name), "--seconds", str(chosen.seconds)]
+        done = subprocess.run(
+            [*command, *(["--remake"] if chosen.remake else [])],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            print(f"{name} failed: {done.stderr.strip()[-1500:]}", flush=True)
+            continue
+        record = done.stdout.strip().splitlines()[-1]
+        (kept / name / "record.json").write_text(record)
+        print(peers_bars.line(json.loads(record)), flush=True)
+    return peers_bars.report(kept)
 
 
 # -- convert ---------------------------------------------------------------------------------------
@@ -148,8 +165,6 @@ def watched(command: list[str], environment: dict[str, str]) -> tuple[float, int
 
     Memory is the sum of proportional set sizes: a page that n processes share counts 1/n in each.
     """
-    import json
-
     peak = 0
     done = threading.Event()
     started = time.perf_counter()

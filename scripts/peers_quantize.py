@@ -1,17 +1,22 @@
-"""Static int8 beside the vendors': what `scripts/peers.py quantize` does.
+"""Static int8 beside the vendors', one model: what `scripts/peers.py quantize` runs for each.
 
-The same model, the same calibration data, one process, one thread.  Latencies are taken in turn,
-one inference of each file after another, so that a busy machine slows all of them alike.
+    python scripts/peers_quantize.py MODEL FOLDER [--remake] [--seconds S]
+
+The same model, the same calibration data, one process, one thread.  The six artifacts are kept in
+FOLDER; ``--remake`` makes our int8 ones anew.  Latencies are taken in turn, a few inferences of one
+file after those of another, so that a busy machine slows all alike.  The result is one line of JSON
+on stdout.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
-import statistics
+import json
 import sys
-import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,133 +27,222 @@ import edgekit
 from edgekit.metrics import compare
 
 ROOT = Path(__file__).parent.parent
-SAMPLES = 16  # of calibration data: seeded noise, since the models' weights are seeded, too
-FILES = ("onnx fp32", "onnx int8", "onnx vendor", "tflite fp32", "tflite int8", "tflite vendor")
+CALIBRATION, EVALUATION = 16, 4  # samples of seeded noise, since the weights are seeded, too
+FORMATS = ("onnx", "tflite")
+BURST = 3  # timed inferences of one file in a row, after one that is not
+SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite"}
+Feeds = dict[str, np.ndarray]
 
 
-def measure(name: str, rounds: int) -> None:
-    """Print one model's latencies, ratios, errors and sizes."""
+def main() -> None:
+    """Measure one model and print the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--remake", action="store_true")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    chosen = parser.parse_args()
+    with contextlib.redirect_stdout(io.StringIO()):
+        record = measure(chosen.model, chosen.folder, chosen.seconds, remake=chosen.remake)
+    print(json.dumps(record))
+
+
+def measure(name: str, folder: Path, seconds: float, *, remake: bool) -> dict[str, Any]:
+    """Make what is missing, run every artifact, return all that is to be known of the model."""
     sys.path.insert(0, str(ROOT))
     from tests.conformance import zoo
 
     module, inputs = zoo.build(name)
-    (example,) = inputs
-    data = [torch.randn(example.shape, generator=_seed(index)) for index in range(SAMPLES)]
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        paths = _ours(module, example, data, Path(folder))
-        paths |= _vendors(module, example, data, Path(folder))
-        with torch.no_grad():
-            want = module(example).numpy()
-        times, outputs = _interleaved(paths, example.numpy(), rounds)
-        sizes = {kind: path.stat().st_size for kind, path in paths.items()}
-    print(f"{name}, {rounds} rounds, {SAMPLES} calibration samples")
-    for kind in FILES:
-        sqnr = compare(want, outputs[kind]).sqnr_db
-        figures = [1e3 * f(times[kind]) for f in (statistics.median, min)]
-        print(
-            f"  {kind:14} median {figures[0]:8.2f} ms, fastest {figures[1]:8.2f} ms, "
-            f"SQNR {sqnr:6.1f} dB, {sizes[kind] / 1e6:.2f} MB"
-        )
-    for format_name in ("onnx", "tflite"):
-        for other in ("fp32", "vendor"):
-            pair = times[f"{format_name} int8"], times[f"{format_name} {other}"]
-            medians, fastest = _ratio(*pair, statistics.median), _ratio(*pair, min)
-            label = f"{format_name} int8 / {other}"
-            print(f"  {label}: {medians:.2f} of medians, {fastest:.2f} of fastest")
-
-
-def _seed(index: int) -> torch.Generator:
-    return torch.Generator().manual_seed(index)
-
-
-def _ratio(ours: list[float], theirs: list[float], figure: Any) -> float:
-    return float(figure(ours) / figure(theirs))
-
-
-def _ours(module: Any, example: Any, data: list[Any], folder: Path) -> dict[str, Path]:
-    paths = {}
-    for recipe, short, given in (("fp32", "fp32", None), ("int8", "int8", data)):
-        report = edgekit.convert(
-            module,
-            (example,),
-            formats=["onnx", "tflite"],
-            recipe=recipe,
-            calibration=given,
-            output_dir=folder / recipe,
-            name="m",
-            use_cache=False,
-        )
-        for result in report.results:
-            if result.artifact is None:
-                raise SystemExit(f"{result.format} {recipe}: {result.error or result.verification}")
-            paths[f"{result.format} {short}"] = result.artifact.path
-    return paths
-
-
-def _vendors(module: Any, example: Any, data: list[Any], folder: Path) -> dict[str, Path]:
-    """Quantize with ONNX Runtime's and Google's tools, as their documentation shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    calibration = [varied(inputs, index) for index in range(CALIBRATION)]
+    verdicts = ours(module, inputs, calibration, folder, remake=remake)
+    reasons = vendors(module, inputs, calibration, folder)
+    files = {f"{f} {kind}": folder / f"{kind}{SUFFIXES[f]}" for f in FORMATS for kind in KINDS}
+    files = {key: path for key, path in files.items() if path.exists()}
+    samples = [varied(inputs, CALIBRATION + index) for index in range(EVALUATION)]
+    with torch.no_grad():
+        wanted = [module(*each).numpy() for each in samples]
+    errors, runs = {}, {}
+    for key, path in files.items():
+        run = OPENERS[key.split()[0]](path)
+        outputs = [run([t.numpy() for t in each]).copy() for each in samples]
+        errors[key] = compare(np.stack(wanted), np.stack(outputs)).sqnr_db
+        arrays = [t.numpy() for t in samples[0]]
+        runs[key] = lambda run=run, arrays=arrays: run(arrays)
     return {
-        "onnx vendor": _onnx_runtime(module, example, data, folder),
-        "tflite vendor": _ai_edge(module, example, data, folder),
+        "model": name,
+        "times": interleaved(runs, seconds),
+        "sqnr_db": errors,
+        "bytes": {key: path.stat().st_size for key, path in files.items()},
+        "verdicts": verdicts,
+        "missing": reasons,
     }
 
 
-def _onnx_runtime(module: Any, example: Any, data: list[Any], folder: Path) -> Path:
+KINDS = ("fp32", "int8", "vendor")
+
+
+def varied(inputs: tuple[torch.Tensor, ...], seed: int) -> tuple[torch.Tensor, ...]:
+    """Return inputs of the same kind: noise for floats, other tokens for integers, masks as is."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def one(value: torch.Tensor) -> torch.Tensor:
+        if value.is_floating_point():
+            return torch.randn(value.shape, generator=generator)
+        low, high = int(value.min()), int(value.max())
+        return torch.randint(low, high + 1, value.shape, generator=generator, dtype=value.dtype)
+
+    return tuple(map(one, inputs))
+
+
+# -- Making ----------------------------------------------------------------------------------------
+
+
+def ours(
+    module: Any, inputs: Any, calibration: list[Any], folder: Path, *, remake: bool
+) -> dict[str, Any]:
+    """Make our float and integer artifacts; return what verification said of the integer ones."""
+    record = folder / "int8.json"
+    for kind, recipe, given in (("fp32", "fp32", None), ("int8", "int8", calibration)):
+        paths = [folder / f"{kind}{SUFFIXES[f]}" for f in FORMATS]
+        if all(path.exists() for path in paths) and not (remake and kind == "int8"):
+            continue
+        report = edgekit.convert(
+            module,
+            inputs,
+            formats=list(FORMATS),
+            recipe=recipe,
+            calibration=given,
+            output_dir=folder,
+            name=kind,
+            use_cache=False,
+        )
+        for result in report.results:
+            if result.rejected is not None:  # it is measured all the same, and said
+                result.rejected.rename(folder / f"{kind}{SUFFIXES[result.format]}")
+            elif result.artifact is None:
+                raise SystemExit(f"{kind}, {result.format}: {result.error}")
+        if kind == "int8":
+            told = {r.format: r.to_json()["verification"] for r in report.results}
+            record.write_text(json.dumps(told))
+    verdicts: dict[str, Any] = json.loads(record.read_text())
+    return verdicts
+
+
+def vendors(module: Any, inputs: Any, calibration: list[Any], folder: Path) -> dict[str, str]:
+    """Quantize with the vendors' tools; return why one could not, by format."""
+    reasons = {}
+    makers: dict[str, Callable[..., None]] = {"onnx": onnx_runtime, "tflite": ai_edge}
+    for name, make in makers.items():
+        path, said = folder / f"vendor{SUFFIXES[name]}", folder / f"vendor.{name}.failed"
+        if not path.exists() and not said.exists():
+            try:
+                make(module, inputs, calibration, path)
+            except Exception as error:  # noqa: BLE001 - whatever a vendor's tool raises is a finding
+                said.write_text(f"{type(error).__name__}: {str(error)[:300]}")
+        if said.exists():
+            reasons[name] = said.read_text()
+    return reasons
+
+
+def onnx_runtime(module: Any, inputs: Any, calibration: list[Any], made: Path) -> None:
+    """ONNX Runtime's `quantize_static`, as its documentation shows, on torch.onnx's model."""
     from onnxruntime import quantization as ort
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    plain, prepared, made = (folder / f"{n}.onnx" for n in ("plain", "prepared", "vendor"))
-    program = torch.onnx.export(module, (example,), dynamo=True, input_names=["x"])
+    plain, prepared = made.with_name("vendor-plain.onnx"), made.with_name("vendor-prepared.onnx")
+    names = [f"x{index}" for index in range(len(inputs))]
+    program = torch.onnx.export(module, inputs, dynamo=True, input_names=names)
     assert program is not None
     program.save(str(plain))
 
     class Reader(ort.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.rest = iter(data)
+            self.rest = iter(calibration)
 
         def get_next(self) -> dict[str, Any] | None:
             sample = next(self.rest, None)
-            return None if sample is None else {"x": sample.numpy()}
+            return sample and {n: t.numpy() for n, t in zip(names, sample, strict=True)}
 
     quant_pre_process(str(plain), str(prepared))
     ort.quantize_static(str(prepared), str(made), Reader(), per_channel=True)
-    return made
+    plain.unlink()
+    prepared.unlink()
 
 
-def _ai_edge(module: Any, example: Any, data: list[Any], folder: Path) -> Path:
+def ai_edge(module: Any, inputs: Any, calibration: list[Any], made: Path) -> None:
+    """ai-edge-quantizer's `static_wi8_ai8` on litert_torch's model, with float inputs as ours."""
     import litert_torch
     from ai_edge_quantizer import qtyping, quantizer, recipe
 
-    plain, made = folder / "plain.tflite", folder / "vendor.tflite"
-    litert_torch.convert(module, (example,)).export(str(plain))
+    plain = made.with_name("vendor-plain.tflite")
+    litert_torch.convert(module, inputs).export(str(plain))
     tool = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
     for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-        tool.update_quantization_recipe(".*", border, algorithm_key="no_quantize")  # as ours
+        tool.update_quantization_recipe(".*", border, algorithm_key="no_quantize")
     with edgekit.open(plain) as session:
-        (spec,) = session.signature.inputs
-    samples = [{spec.name: sample.numpy()} for sample in data]
+        specs = session.signature.inputs
+    samples = [
+        {s.name: t.numpy().astype(s.dtype.numpy()) for s, t in zip(specs, each, strict=True)}
+        for each in calibration
+    ]
     ranges = tool.calibrate({"serving_default": samples})
     tool.quantize(ranges).export_model(str(made))
-    return made
+    plain.unlink()
 
 
-def _interleaved(
-    paths: dict[str, Path], example: Any, rounds: int
-) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Return the seconds of each file's inferences, and its output."""
-    with contextlib.ExitStack() as stack:
-        runs = {}
-        for kind, path in paths.items():
-            session = stack.enter_context(edgekit.open(path))
-            runs[kind] = (
-                session,
-                {session.signature.inputs[0].name: np.ascontiguousarray(example)},
-            )
-        outputs = {k: next(iter(s.run(feeds).values())) for k, (s, feeds) in runs.items()}
-        times: dict[str, list[float]] = {kind: [] for kind in runs}
-        for _ in range(rounds):
-            for kind, (session, feeds) in runs.items():
+# -- Running ---------------------------------------------------------------------------------------
+
+
+def _onnx(path: Path) -> Callable[[list[Any]], Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=False)))[0]
+
+
+def _tflite(path: Path) -> Callable[[list[Any]], Any]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    with edgekit.open(path) as session:
+        names = [spec.name for spec in session.signature.inputs]
+    details = interpreter.get_signature_runner().get_input_details()
+    takes = [details[name] for name in names]
+    gives = interpreter.get_output_details()[0]["index"]
+
+    def run(arrays: list[Any]) -> Any:
+        for detail, array in zip(takes, arrays, strict=False):
+            interpreter.set_tensor(detail["index"], array.astype(detail["dtype"], copy=False))
+        interpreter.invoke()
+        return interpreter.get_tensor(gives)
+
+    return run
+
+
+OPENERS = {"onnx": _onnx, "tflite": _tflite}
+
+
+def interleaved(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
+    """Return for each file the fastest inference of every burst, bursts taken in turn."""
+    times: dict[str, list[float]] = {key: [] for key in runs}
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends or len(next(iter(times.values()))) < 5:
+        for key, run in runs.items():
+            run()
+            burst = []
+            for _ in range(BURST):
                 started = time.perf_counter()
-                session.run(feeds)
-                times[kind].append(time.perf_counter() - started)
-    return times, outputs
+                run()
+                burst.append(time.perf_counter() - started)
+            times[key].append(min(burst))
+    return times
+
+
+if __name__ == "__main__":
+    main()
