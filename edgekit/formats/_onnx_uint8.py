@@ -1,8 +1,7 @@
-"""Unsigned integers for ONNX: the same scales and values, all zero points 128 higher.
+"""Unsigned activations for ONNX: the same scales and values, all zero points 128 higher.
 
-On x86 without VNNI, ONNX Runtime multiplies unsigned activations by signed weights with an
-instruction that saturates at 16 bits, and so returns wrong sums without a word; it also makes
-signed activations unsigned by itself.  Unsigned weights take another kernel, exact everywhere.
+ONNX Runtime's fast kernels on x86 take unsigned activations and signed weights.  Without VNNI they
+add two products in 16 bits; `edgekit.quantize.saturation` sees to it that these do not overflow.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ _SIGN = np.uint8(0x80)
 
 
 def convert(model: ir.Model) -> None:
-    """Make every signed 8-bit weight and zero point unsigned, and the values between them."""
+    """Make every signed 8-bit activation and its zero point unsigned; weights stay signed."""
     graph = model.graph
+    weights = _weights(graph)
     for value in graph.initializers.values():
         tensor = value.const_value
-        if tensor is not None and tensor.dtype == ir.DataType.INT8:
+        if tensor is not None and tensor.dtype == ir.DataType.INT8 and value not in weights:
             value.const_value = _unsigned(tensor)
             value.type = ir.TensorType(ir.DataType.UINT8)
     for node in graph.all_nodes():
@@ -29,6 +29,16 @@ def convert(model: ir.Model) -> None:
         for output in node.outputs:
             if output.dtype == ir.DataType.INT8:
                 output.type = ir.TensorType(ir.DataType.UINT8)
+
+
+def _weights(graph: ir.Graph) -> set[ir.Value]:
+    """Return the stored integers that are dequantized as they are, with their zero points."""
+    found: set[ir.Value] = set()
+    for node in graph.all_nodes():
+        stored = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+        if stored is not None and stored.name in graph.initializers:
+            found |= {value for value in (stored, *node.inputs[2:]) if value is not None}
+    return found
 
 
 def _unsigned(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

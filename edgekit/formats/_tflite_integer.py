@@ -37,7 +37,7 @@ _MOVING = {
 # Operators with a scale of their own for the result.
 _COMPUTING = {
     *("ADD", "SUB", "MUL", "MEAN", "SUM", "MAXIMUM", "MINIMUM", "BATCH_MATMUL"),
-    *("RELU", "RELU6", "LEAKY_RELU", "PRELU", "HARD_SWISH", "LOGISTIC", "TANH", "SOFTMAX", "GELU"),
+    *("RELU", "RELU6", "LEAKY_RELU", "PRELU", "LOGISTIC", "TANH", "SOFTMAX", "GELU"),
 }
 # Of these, what has no kernel for 16-bit integers.
 _NOT_IN_16_BITS = {"HARD_SWISH", "GELU", "PRELU"}

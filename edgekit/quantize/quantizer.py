@@ -37,14 +37,12 @@ WEIGHTED = {
     *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
 }
 ARITHMETIC = {  # results have a range of their own
-    *("add", "sub", "mul", "matmul", "bmm"),
-    *("mean", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
+    *("add", "sub", "mul", "mean", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
     *("relu", "relu6", "hardtanh", "leaky_relu", "prelu"),
-    *("hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "tanh", "softmax"),
+    *("hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "tanh"),
 }
 BOUNDED = {  # results whose range is known: integer kernels fix scale and zero point
     "sigmoid": (1 / 256, -128),
-    "softmax": (1 / 256, -128),
     "tanh": (1 / 128, 0),
 }
 MOVING = {  # results are values that came in: they keep its scale
@@ -89,6 +87,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Annotate every operator that is quantized, in the order of the graph."""
+        wanted = self._wanted(model)
         for node in model.graph.nodes:
             name = base_name(node)
             if _KEY in node.meta or not _is_float(node):
@@ -101,7 +100,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
                 self._weighted(node)
             elif name in MOVING:
                 self._moving(node)
-            elif name in ARITHMETIC:
+            elif name in ARITHMETIC and node in wanted and self._reads_quantized(node):
                 self._arithmetic(node)
         return model
 
@@ -114,10 +113,35 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
         decides = producer if producer and _fused_activation(producer) is node else node
         return precision_of(decides, self._recipe)
 
+    def _is_static(self, node: Node) -> bool:
+        return self._precision(node).is_static
+
+    def _wanted(self, model: GraphModule) -> set[Node]:
+        """Return the nodes whose results an integer operator reads, at once or through others.
+
+        What only float operators read, such as the sums before a layer norm, is no better for
+        being quantized.
+        """
+        found: set[Node] = set()
+        for node in reversed(model.graph.nodes):
+            if any(self._wants(user, node, found) for user in node.users):
+                found.add(node)
+        return found
+
+    def _wants(self, user: Node, value: Node, wanted: set[Node]) -> bool:
+        if user.op == "output":
+            return True
+        name = base_name(user)
+        if not name or not self._is_static(user):
+            return False
+        if name in WEIGHTED:
+            return user.args[0] is value
+        return user in wanted and name in ARITHMETIC | MOVING
+
     def _weighted(self, node: Node) -> None:
         value, weight, *rest = node.args
         inputs = {value: self._input_spec(value)}
-        axis = _output_axis(node)
+        axis = output_axis(node)
         inputs[weight] = self._specs.weight(axis)
         bias = rest[0] if rest else None
         if bias is not None:
@@ -130,15 +154,34 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
             self._annotate_run(node, inputs)
 
     def _moving(self, node: Node) -> None:
-        """Quantize what moves quantized values, with the scale that they have."""
+        """Quantize what moves values before it moves them, with one scale for all."""
         sources = [each for each in node.all_input_nodes if _is_float(each)]
-        if not any(_is_quantized(each) for each in sources):
+        quantized = any(map(_is_quantized, sources)) and self._reads_quantized(node)
+        if not sources or not (quantized or self._feeds_layers(node)):
             return
         first = sources[0]
         shared = SharedQuantizationSpec((first, node))
         inputs: dict[Any, QuantizationSpecBase] = dict.fromkeys(sources, shared)
         inputs[first] = self._input_spec(first)
         _put(node, inputs, shared)
+
+    def _reads_quantized(self, node: Node) -> bool:
+        """Whether all that an operator computes from is quantized anyway, or comes from outside."""
+        return all(
+            _is_quantized(each)
+            or each.op in {"placeholder", "get_attr"}
+            or any(base_name(u) in WEIGHTED and self._is_static(u) for u in each.users)
+            for each in node.all_input_nodes
+            if _is_float(each)
+        )
+
+    def _feeds_layers(self, node: Node) -> bool:
+        """Whether only integer layers read a value: then it is cheaper to move as integers."""
+        return bool(node.users) and all(
+            (base_name(user) in WEIGHTED and user.args[0] is node and self._is_static(user))
+            or (base_name(user) in MOVING and self._feeds_layers(user))
+            for user in node.users
+        )
 
     def _input_spec(self, value: Any) -> QuantizationSpecBase:
         """Read a value of fixed scale with that scale; torchao would quantize it once more."""
@@ -186,7 +229,7 @@ def _starts_at_zero(node: Node) -> bool:
     return base_name(node) != "hardtanh" or node.args[1:2] == (0,)
 
 
-def _output_axis(node: Node) -> int | None:
+def output_axis(node: Node) -> int | None:
     """Return the axis of a weight that runs over output channels; None where there is not one."""
     if not base_name(node).startswith("conv_transpose"):
         return 0

@@ -13,11 +13,12 @@ from edgekit import passes
 from edgekit.dynamic import torch_shapes
 from edgekit.errors import ConversionError
 from edgekit.passes.graph import replace_node
-from edgekit.quantize import Quantization, weights
+from edgekit.quantize import Quantization, saturation, watching, weights
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import lowest_sqnr, outputs_of, tensors
 from edgekit.quantize.dialects import is_quantize
 from edgekit.quantize.precisions import base_name
+from edgekit.quantize.preparation import prepare
 from edgekit.quantize.quantizer import FUSED, GraphQuantizer
 from edgekit.quiet import quiet
 from edgekit.tensors import Dim
@@ -37,13 +38,19 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         ConversionError: nothing in the model is quantized by the recipe.
     """
     assert recipe.calibration is not None
+    program = program.copied()
     notes = weights.quantize(program.exported, recipe)
+    prepare(program.exported, recipe)
+    samples = [tensors(sample, program) for sample in data.samples]
     with quiet(), torch.no_grad():
-        prepared = prepare_pt2e(program.exported.module(check_guards=False), GraphQuantizer(recipe))
-        for sample in data.samples:
-            prepared(**tensors(sample, program))
-    samples = len(data.samples)
-    return finished(prepared, program, recipe, data.origin, samples, (*data.notes, *notes))
+        module = program.exported.module(check_guards=False)
+        ranges = watching.input_ranges(module, samples)
+        prepared = prepare_pt2e(module, GraphQuantizer(recipe))
+        for sample in samples:
+            prepared(**sample)
+        saturation.relieve(prepared, ranges)
+    count = len(data.samples)
+    return finished(prepared, program, recipe, data.origin, count, (*data.notes, *notes))
 
 
 def finished(

@@ -46,7 +46,9 @@ def test_every_weight_and_bias_is_an_integer(quantized) -> None:
         weight, bias = (stored[layer.args[place].args[0].name] for place in (1, 2))
         assert weight.dtype is torch.int8
         assert bias.dtype is torch.int32
-        assert weight.abs().amax(dim=tuple(range(1, weight.dim()))).eq(127).all()
+        largest = weight.abs().amax(dim=tuple(range(1, weight.dim())))
+        assert largest.ge(64).all()  # `edgekit.quantize.saturation` halves a range at most
+        assert largest.le(127).all()
         scales = stored[layer.args[1].args[1].name]
         assert scales.shape == (weight.shape[0],)
 

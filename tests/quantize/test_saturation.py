@@ -1,0 +1,81 @@
+"""Sums of two products stay within 16 bits, and only where they must do scales grow."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import edgekit
+from edgekit.quantize import dialects, static
+from edgekit.quantize.calibration import read
+from edgekit.quantize.precisions import base_name
+from edgekit.recipe import load_recipe
+
+COUNT = 64
+
+
+def quantized(layer, rows):
+    program = edgekit.export(layer.eval(), (torch.from_numpy(rows[0]),))
+    (name,) = program.samples[0]
+    return static.quantize(program, load_recipe("int8"), read({name: rows}, program.samples[0]))
+
+
+def weights(program):
+    (node,) = (n for n in program.exported.graph.nodes if base_name(n) in {"linear", "conv2d"})
+    stored = dialects.stored_tensors(program.exported)
+    return stored[node.args[1].args[0].name].numpy().astype(np.int64)
+
+
+def uniform(*shape):
+    return np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+
+
+@pytest.fixture
+def equal():
+    """A layer whose weights are all as large as they can be."""
+    layer = nn.Linear(COUNT, 4)
+    nn.init.constant_(layer.weight, 0.5)
+    return layer
+
+
+def test_a_sum_that_cannot_fit_is_made_to(equal) -> None:
+    rows = uniform(64, 1, COUNT)
+    rows[0] = 1.0
+    found = weights(quantized(equal, rows))
+    assert set(np.unique(found)) == {64}
+    assert 255 * (64 + 64) <= 2**15 - 1
+
+
+def test_channels_that_stay_low_need_no_room(equal) -> None:
+    rows = 0.4 * uniform(64, 1, COUNT)
+    rows[:, 0, 0] *= 2.5  # one channel sets the scale
+    rows[0, 0, 0] = 1.0
+    assert weights(quantized(equal, rows)).max() > 80
+
+
+def test_weights_that_differ_in_sign_need_no_room(equal) -> None:
+    with torch.no_grad():
+        equal.weight[:, ::2] *= -1
+    assert np.abs(weights(quantized(equal, uniform(64, 1, COUNT)))).max() == 127
+
+
+def test_depthwise_layers_are_left_alone() -> None:
+    layer = nn.Conv2d(4, 4, 3, groups=4)
+    nn.init.constant_(layer.weight, 0.5)
+    assert weights(quantized(layer, uniform(8, 1, 4, 8, 8))).max() == 127
+
+
+def test_onnx_runtime_computes_the_right_sums(equal, tmp_path) -> None:
+    """On x86 without VNNI this fails when the weights are 127."""
+    rows = uniform(64, 1, COUNT)
+    rows[0] = 1.0
+    report = edgekit.convert(
+        equal,
+        (torch.from_numpy(rows[0]),),
+        formats=["onnx"],
+        recipe="int8",
+        calibration=[(each,) for each in rows],
+        output_dir=tmp_path,
+        use_cache=False,
+    )
+    assert report.results[0].status == "passed", report.results[0].verification
