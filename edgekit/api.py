@@ -75,6 +75,7 @@ def convert(
     use_cache: bool = True,
     bisect: bool = False,
     bake_preprocessing: bool = False,
+    accuracy_budget: float | str | None = None,
 ) -> ConvertReport:
     """Convert a model, verify each artifact, deliver those that do not fail.
 
@@ -111,6 +112,7 @@ def convert(
         use_cache=use_cache,
         bisect=bisect,
         bake_preprocessing=bake_preprocessing,
+        accuracy_budget=accuracy_budget,
     )
 
 

@@ -17,6 +17,7 @@ from edgekit.artifact import measured
 from edgekit.dependencies import recorded
 from edgekit.errors import UsageError
 from edgekit.exporting import export
+from edgekit.importing import call_user, import_file, on_path
 from edgekit.inputs import InputSpec, read_samples
 from edgekit.layers import layers_of
 from edgekit.loading import load_source
@@ -85,6 +86,66 @@ def save(
     pictures = pictures_of(declared.find(source.origin)) if bake else None
     made = _exported(source, inputs, input_data, metadata or {}, dynamic, pictures)
     return _stored(made, folder, recipe, _calibration_data(made, recipe, calibration))
+
+
+def fit_budget(
+    source: str,
+    weights: str | None,
+    inputs: list[str],
+    input_data: str | None,
+    recipe: dict[str, Any],
+    calibration: str | None,
+    calibration_origin: str | None,
+    budget: float,
+) -> dict[str, Any]:
+    """Load and export a source; find what of it a static recipe may quantize within a budget."""
+    worker.stage("loading the model")
+    loaded = load_source(source, weights=Path(weights) if weights else None)
+    data = Path(input_data) if input_data else None
+    made = _exported(loaded, inputs, data, {})
+    chosen = Recipe.from_json(recipe)
+    ranges_from = _calibration_data(made, chosen, calibration, calibration_origin)
+    return _fitted(made, chosen, ranges_from, budget, _evaluation(source))
+
+
+def fit_budget_here(
+    source: Source,
+    recipe: Recipe,
+    calibration: Any,
+    budget: float,
+    inputs: Sequence[str] = (),
+    dynamic: Any = None,
+) -> dict[str, Any]:
+    """Do the same with a loaded source, which brings no evaluation."""
+    made = _exported(source, inputs, None, {}, dynamic)
+    return _fitted(made, recipe, _calibration_data(made, recipe, calibration), budget, None)
+
+
+def _fitted(
+    program: Program, recipe: Recipe, data: CalibrationData | None, budget: float, evaluate: Any
+) -> dict[str, Any]:
+    from edgekit.quantize import budget as budgets
+
+    assert data is not None  # the plan asks for a static recipe
+    worker.stage("looking for the layers that 8 bits hurt")
+    return budgets.fit(program, recipe, data, budget, evaluate).to_json()
+
+
+def _evaluation(source: str) -> Any:
+    """Return the ``evaluate(run)`` that a source file defines; None where there is none."""
+    path = Path(source.partition(":")[0])
+    if path.suffix != ".py":
+        return None
+    with on_path(path.absolute().parent):
+        function = getattr(import_file(path), "evaluate", None)
+    if not callable(function):
+        return None
+
+    def evaluate(run: Any) -> Any:
+        with on_path(path.absolute().parent):
+            return call_user(lambda: function(run), f"{path}:evaluate")
+
+    return evaluate
 
 
 def _exported(

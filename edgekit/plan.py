@@ -43,6 +43,7 @@ class Plan:
     use_cache: bool = True
     bisect: bool = False
     bake: bool = False
+    accuracy_budget: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, for ``--dry-run``."""
@@ -61,6 +62,7 @@ class Plan:
             "timeout_s": self.timeout,
             "cache": self.use_cache,
             "bake_preprocessing": self.bake,
+            "accuracy_budget": self.accuracy_budget,
         }
 
 
@@ -86,6 +88,7 @@ def plan(
     use_cache: bool = True,
     bisect: bool = False,
     bake_preprocessing: bool = False,
+    accuracy_budget: float | str | None = None,
 ) -> Plan:
     """Resolve and check the arguments of a conversion without running anything.
 
@@ -115,6 +118,9 @@ def plan(
             one does, and to keep it beside the artifacts.
         bake_preprocessing: Whether pictures go into the artifacts as pixels: the arithmetic of the
             processing that the source declares becomes part of the model.
+        accuracy_budget: The most that a static recipe may lose, as ``0.01`` or ``1%``: layers that
+            cost too much stay in float.  It is measured by the ``evaluate(run)`` of a source file
+            or, where there is none, against the float model's answers on the calibration data.
 
     Raises:
         UsageError: a name is unknown, or the arguments contradict each other.
@@ -157,7 +163,26 @@ def plan(
         use_cache,
         bisect,
         bake_preprocessing,
+        _budget(accuracy_budget, chosen),
     )
+
+
+def _budget(given: float | str | None, recipe: Recipe) -> float | None:
+    if given is None:
+        return None
+    text = str(given).strip()
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise UsageError(f"An accuracy budget is a share such as 1% or 0.01, not {text}.")
+    if not recipe.is_static:
+        raise UsageError(
+            f"An accuracy budget chooses layers of a static recipe, and {recipe.name} is none.",
+            "Use --recipe int8.",
+        )
+    return value
 
 
 def _bucketed(specs: list[InputSpec], sizes: Sequence[int]) -> list[InputSpec]:

@@ -79,6 +79,11 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
     is_flag=True,
     help="Let pictures go in as pixels: bake their declared arithmetic into the model.",
 )
+@click.option(
+    "--accuracy-budget",
+    metavar="SHARE",
+    help="The most that a static recipe may lose, e.g. 1%: what costs too much stays in float.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @shared.json_option
 @shared.talk_options
@@ -112,6 +117,7 @@ def command(formats: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) 
         use_cache=not given["no_cache"],
         bisect=given["bisect"],
         bake_preprocessing=given["bake_preprocessing"],
+        accuracy_budget=given["accuracy_budget"],
     )
     if given["dry_run"]:
         shared.print_json(resolved.to_json())

@@ -12,6 +12,7 @@ from rich.table import Table
 from edgekit.clock import CONVERTER
 from edgekit.conversion import ConvertReport, FormatResult
 from edgekit.errors import EdgekitError, VerdictError
+from edgekit.quantize.within import Within
 from edgekit.reports import decibels, largest_error, seconds, size
 from edgekit.reports.verification import both_figures, quantization
 from edgekit.verification import FAILED, NOT_RUN
@@ -52,6 +53,9 @@ def show(report: ConvertReport, console: Console) -> None:
 
 def explain(report: ConvertReport, console: Console, *, verbose: bool) -> None:
     """Say why what did not pass did not; in `verbose`, also what each process took."""
+    if report.budget is not None:
+        for line in _budget(report.budget):
+            console.print(line, markup=False, soft_wrap=True)
     for result in report.results:
         for line in _explanation(result):
             console.print(line, markup=False, soft_wrap=True)
@@ -73,6 +77,23 @@ def _parts(parts: Mapping[str, float]) -> str:
         share = sum(passes.values()) / parts[CONVERTER]
         told = f"converter {seconds(parts[CONVERTER])}, {told} ({share:.0%} of that)"
     return f"{told}: " + ", ".join(f"{name} {seconds(taken)}" for name, taken in each)
+
+
+def _budget(found: Within) -> list[str]:
+    """Say which layers are at fault, what stays in float, and what that costs."""
+    losses = f"{found.all_integer:.2%} all in integers, {found.loss:.2%} as converted"
+    lines = [f"accuracy budget {found.budget:.2%}, {found.metric}: {losses}"]
+    lines += [
+        f"  {each.layer}: alone it brings the outputs to {each.sqnr_db:.1f} dB"
+        + (", stays in float" if each.layer in found.kept else "")
+        for each in found.layers[: max(5, len(found.kept))]
+    ]
+    if found.kept:
+        lines.append(
+            f"  {len(found.kept)} of {len(found.layers)} layers stay in float: "
+            f"{found.float_macs:.1%} of the multiplications, {size(found.extra_bytes)} more"
+        )
+    return lines
 
 
 def _explanation(result: FormatResult) -> list[str]:
