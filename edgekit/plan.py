@@ -163,11 +163,11 @@ def plan(
         use_cache,
         bisect,
         bake_preprocessing,
-        _budget(accuracy_budget, chosen),
+        _budget(accuracy_budget, chosen, calibration),
     )
 
 
-def _budget(given: float | str | None, recipe: Recipe) -> float | None:
+def _budget(given: float | str | None, recipe: Recipe, calibration: Any) -> float | None:
     if given is None:
         return None
     text = str(given).strip()
@@ -182,6 +182,8 @@ def _budget(given: float | str | None, recipe: Recipe) -> float | None:
             f"An accuracy budget chooses layers of a static recipe, and {recipe.name} is none.",
             "Use --recipe int8.",
         )
+    if calibration is None:
+        raise UsageError("An accuracy budget needs calibration data.", "Give it with --calibrate.")
     return value
 
 

@@ -75,7 +75,7 @@ class _Work:
         self.graph.remove(node, safe=True)
 
     def _integer_product(self, node: ir.Node, x: Any, name: str, weight: IntegerWeight) -> ir.Value:
-        """Multiply what is quantized now by unsigned weights, see `_onnx_uint8` for why."""
+        """Multiply what is quantized now by unsigned weights: their kernels cannot overflow."""
         if x not in self.quantized:
             made = ir.node("DynamicQuantizeLinear", [x], num_outputs=3)
             self.graph.insert_before(node, made)

@@ -40,7 +40,7 @@ _COMPUTING = {
     *("RELU", "RELU6", "LEAKY_RELU", "PRELU", "LOGISTIC", "TANH", "SOFTMAX", "GELU"),
 }
 # Of these, what has no kernel for 16-bit integers.
-_NOT_IN_16_BITS = {"HARD_SWISH", "GELU", "PRELU"}
+_NOT_IN_16_BITS = {"GELU", "PRELU"}
 # Operators with weights: places of input, weight and bias, and the weight's axis of channels.
 _WEIGHTED = {
     "CONV_2D": (0, 1, 2, 0),

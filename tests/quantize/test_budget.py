@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import edgekit
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, UsageError
 from edgekit.quantize import budget, static
 from edgekit.quantize.calibration import read
 from edgekit.quantize.within import Within, as_toml, keeping
@@ -87,3 +87,16 @@ def test_the_recipe_can_be_read_again(found, tmp_path) -> None:
     again = load_recipe(path)
     assert again.overrides == found.recipe.overrides
     assert np.isclose(Within.from_json(found.to_json()).loss, found.loss)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"accuracy_budget": "much", "calibration": "random"}, "such as 1%"),
+        ({"accuracy_budget": "1%", "recipe": "fp16"}, "fp16 is none"),
+        ({"accuracy_budget": "1%"}, "needs calibration data"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused(given, said) -> None:
+    with pytest.raises(UsageError, match=said):
+        edgekit.convert(Fragile(), (torch.zeros(1, 4, 16),), **{"recipe": "int8", **given})
