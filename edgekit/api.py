@@ -208,6 +208,7 @@ def benchmark(
     output: str | Path | None = None,
     provision: bool = False,
     resume: bool = False,
+    tool: str | None = None,
 ) -> BenchmarkRecord:
     """Measure the latency of a model file, in a process of its own, here or on a device.
 
@@ -231,6 +232,9 @@ def benchmark(
         output: File to write the record to, while it is measured (as ``.jsonl``) and at its end.
         provision: Bring the runtime along to the device, in a private environment.
         resume: Go on with the journal beside `output` of a run on a device that was cut off.
+        tool: Drive a vendor's own benchmark program instead of edgekit's runner:
+            ``benchmark_model``, ``litert_benchmark``, ``onnxruntime_perf_test``, ``coremltools`` or
+            ``devicectl``; ``NAME=PATH`` says where the program is.
 
     Returns:
         A record with every raw sample, in seconds.
@@ -265,6 +269,7 @@ def benchmark(
         device=device,
         provision=provision,
         resume=resume,
+        tool=tool,
         output=Path(output) if output else None,
     )
 

@@ -76,6 +76,7 @@ def benchmark_file(
     device: str | None = None,
     provision: bool = False,
     resume: bool = False,
+    tool: str | None = None,
     output: Path | None = None,
 ) -> BenchmarkRecord:
     """Measure a model file; `edgekit.benchmark` describes the arguments.
@@ -85,6 +86,10 @@ def benchmark_file(
         EdgekitError: the run came to no good end.
     """
     asked = request or Request()
+    if tool is not None:
+        if provision or resume:
+            raise UsageError("A vendor's tool is neither provisioned nor resumed.")
+        return _with_tool(path, asked, tool, target, device, output)
     if target != "local" or device is not None:
         return _on_device(path, asked, target, device, provision, resume, output)
     runtime = runtimes.choose(formats.of_path(path), asked.runtime)
@@ -127,6 +132,22 @@ def _on_device(
         return remote.measure(
             bench, path, job, timeout=asked.timeout(), output=output, resume=resume
         )
+
+
+def _with_tool(
+    path: Path, asked: Request, tool: str, target: str, device: str | None, output: Path | None
+) -> BenchmarkRecord:
+    """Measure with a vendor's tool, here or on a device."""
+    from edgekit.benchmarks import vendor
+    from edgekit.devices import find_device
+    from edgekit.target import load_target
+
+    kind = None if target == "local" else load_target(target).name
+    place = find_device(device if device or kind else "local", kind)
+    if place.target is not None:
+        asked = with_defaults(asked, load_target(place.target), formats.of_path(path))
+    job = job_of(path, asked, f"tool {tool.partition('=')[0]}")
+    return vendor.measure(path, job, tool, place, timeout=asked.timeout(), output=output)
 
 
 def with_defaults(asked: Request, target: Target, format_name: str) -> Request:

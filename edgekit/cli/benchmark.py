@@ -23,6 +23,7 @@ _OUTPUT = "Write the record there; with several, a folder of records."
 @click.option("--device", help="Device of edgekit.toml, user@host, adb:serial, or local.")
 @click.option("--require", type=click.Choice(["npu"]), help="Fail if a node is not on the NPU.")
 @click.option("--provision", is_flag=True, help="Bring the runtime along to the device.")
+@click.option("--tool", metavar="NAME[=PATH]", help="Drive a vendor's tool: benchmark_model, ...")
 @click.option("--resume", is_flag=True, help="Go on with a run on a device that was cut off.")
 @click.option(
     "--scenario",

@@ -53,6 +53,8 @@ def _table(*titles: str, title: str | None = None) -> Table:
 
 def _row(record: BenchmarkRecord) -> list[str]:
     judged = record.judged()
+    if record.reported and not record.emulator:
+        return _reported(record, record.reported)
     if record.emulator or not record.samples_s:
         said = "emulated" if record.emulator else "estimate" if record.estimate else "not run"
         return [escape(str(record.path)), escape(printable(record.runtime)), *["-"] * 9, said]
@@ -72,6 +74,21 @@ def _row(record: BenchmarkRecord) -> list[str]:
         _time(levels["p99"]),
         seconds(found["max_s"]),
         judged["verdict"]["status"],
+    ]
+
+
+def _reported(record: BenchmarkRecord, told: Mapping[str, Any]) -> list[str]:
+    """Return the row of a tool's own statistics; what it does not tell is left open."""
+    cells = [_time(told.get(name)) for name in ("median_s", "", "p95_s", "", "max_s")]
+    return [
+        escape(str(record.path)),
+        escape(printable(record.runtime)),
+        str(record.threads),
+        str(told.get("count", "-")),
+        _time(record.load_s),
+        _time(record.first_s),
+        *cells,
+        "reported",
     ]
 
 
@@ -173,10 +190,10 @@ def _profile(nodes: Sequence[Mapping[str, Any]]) -> Table:
     total = sum(node["seconds"] for node in nodes) or 1.0
     for node in sorted(nodes, key=lambda each: -each["seconds"])[:_SLOWEST]:
         table.add_row(
-            escape(node["name"]),
-            escape(node.get("layer") or "-"),
-            str(node.get("op")),
-            str(node.get("on")),
+            escape(printable(node["name"])),
+            escape(printable(node.get("layer") or "-")),
+            escape(printable(str(node.get("op")))),
+            escape(printable(str(node.get("on") or "-"))),
             seconds(node["seconds"]),
             f"{node['seconds'] / total:.0%}",
         )
@@ -204,6 +221,9 @@ def _doubts(record: BenchmarkRecord) -> Iterable[str]:
         count = len(record.samples_s)
         yield f"measured {count} samples on {printable(record.emulator)}, not on a device: no times"
         return
+    if record.reported:
+        mean = _time(record.reported.get("mean_s"))
+        yield f"the tool reports a mean of {mean}, and no samples: nothing more can be computed"
     findings = record.findings
     if not any(each.symptom for each in findings):
         return
