@@ -37,9 +37,10 @@ def relieve(prepared: GraphModule, ranges: Mapping[str, Ranges]) -> int:
         if activation is None or observer is None or activation.dtype is not torch.int8:
             continue
         weight = _value(prepared, node.args[1])
-        if base_name(node) != "linear" and weight.shape[1] == 1:
+        groups = _groups(node)
+        if groups == len(weight) > 1 == weight.shape[1]:
             continue  # depthwise: other kernels, with room enough
-        factor = _excess(weight, observer, activation, ranges[node.name], _groups(node))
+        factor = _excess(weight, observer, activation, ranges[node.name], groups)
         observer.min_val, observer.max_val = observer.min_val * factor, observer.max_val * factor
         raised += int((factor > 1).sum())
     return raised

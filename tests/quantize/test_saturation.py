@@ -65,6 +65,14 @@ def test_depthwise_layers_are_left_alone() -> None:
     assert weights(quantized(layer, uniform(8, 1, 4, 8, 8))).max() == 127
 
 
+def test_a_layer_with_one_input_channel_is_not_depthwise() -> None:
+    layer = nn.Conv2d(1, 4, 3)
+    nn.init.constant_(layer.weight, 0.5)
+    rows = uniform(8, 1, 1, 8, 8)
+    rows[0] = 1.0
+    assert weights(quantized(layer, rows)).max() == 64
+
+
 def test_onnx_runtime_computes_the_right_sums(equal, tmp_path) -> None:
     """On x86 without VNNI this fails when the weights are 127."""
     rows = uniform(64, 1, COUNT)
