@@ -25,13 +25,16 @@ from edgekit.passes.legalization import describe
 from edgekit.processing import declared
 from edgekit.processing.baking import Picture, pictures_of
 from edgekit.program import Program
+from edgekit.quantize import Quantization
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.calibration import read as read_calibration
 from edgekit.quantize.pictures import reader
 from edgekit.quantize.placement import placement
-from edgekit.recipe import Recipe, recipes
+from edgekit.recipe import Recipe, Tolerance, recipes
 from edgekit.source import Source
 from edgekit.verification import verify_file
+
+_ROOM_DB = 6.0  # an artifact may be twice as far from its graph as another computation of the graph
 
 
 def warm_up() -> None:
@@ -227,7 +230,7 @@ def build(
         signature,
         samples,
         references,
-        chosen.tolerance,
+        _tolerance(chosen, quantized),
         layers=lambda: layers,
     )
     if quantized is not None:
@@ -235,6 +238,7 @@ def build(
         verdict = replace(
             verdict,
             quantization_sqnr_db=quantized.sqnr_db,
+            rounding_sqnr_db=quantized.rounding_db,
             calibration=quantized.told,
             remarks=quantized.notes,
             placement=placed.to_json() if placed else None,
@@ -251,6 +255,14 @@ def build(
         "verification": verdict.to_json(),
         **measured(Path(draft)),
     }
+
+
+def _tolerance(recipe: Recipe, quantized: Quantization | None) -> Tolerance:
+    """Return how close an artifact must be to its graph: at most so as the graph to itself."""
+    if quantized is None:
+        return recipe.tolerance
+    nearest = quantized.rounding_db - _ROOM_DB
+    return recipe.tolerance.within(nearest, recipe.tolerance_to_source)
 
 
 # -- Parts of a program, for `edgekit.bisection` ---------------------------------------------------

@@ -6,6 +6,7 @@ given by its path.  `edgekit.recipefile` reads them.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -34,6 +35,16 @@ class Tolerance:
     cosine: float
     max_abs_of_peak: float
     integer_agreement: float
+
+    def within(self, sqnr_db: float, widest: Tolerance) -> Tolerance:
+        """Return bounds no stricter than an SQNR, and no wider than `widest`: all in proportion."""
+        factor = max(1.0, 10 ** ((self.sqnr_db - sqnr_db) / 20))
+        return Tolerance(
+            max(self.sqnr_db - 20 * math.log10(factor), widest.sqnr_db),
+            max(1 - (1 - self.cosine) * factor**2, widest.cosine),
+            min(self.max_abs_of_peak * factor, widest.max_abs_of_peak),
+            max(1 - (1 - self.integer_agreement) * factor, widest.integer_agreement),
+        )
 
 
 @dataclass(frozen=True)

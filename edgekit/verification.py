@@ -69,6 +69,8 @@ class Verification:
         samples: How many input sets were run.
         outputs: One check per output.
         quantization_sqnr_db: Quantized graph against float source; None for float recipes.
+        rounding_sqnr_db: Two equally right computations of the quantized graph against each other:
+            an artifact cannot be nearer.  None for float recipes.
         float32_sqnr_db: Lowest SQNR of any output when the runtime does not round to float16, on
             the sample where rounding costs most: what the conversion itself loses.  None for an
             artifact that does not compute in float16, and in runtimes that always round.
@@ -86,6 +88,7 @@ class Verification:
     samples: int = 0
     outputs: tuple[OutputCheck, ...] = ()
     quantization_sqnr_db: float | None = None
+    rounding_sqnr_db: float | None = None
     float32_sqnr_db: float | None = None
     divergence: str = ""
     calibration: str = ""
@@ -117,6 +120,7 @@ class Verification:
         return {
             **vars(self),
             "quantization_sqnr_db": plain(self.quantization_sqnr_db),
+            "rounding_sqnr_db": plain(self.rounding_sqnr_db),
             "float32_sqnr_db": plain(self.float32_sqnr_db),
             "outputs": [
                 {key: plain(value) for key, value in vars(check).items()} for check in self.outputs
@@ -130,14 +134,12 @@ class Verification:
             OutputCheck(**{key: unplain(value) for key, value in check.items()})
             for check in data["outputs"]
         )
-        unrounded = unplain(data.get("float32_sqnr_db"))
-        quantized = unplain(data.get("quantization_sqnr_db"))
+        ratios = ("float32_sqnr_db", "quantization_sqnr_db", "rounding_sqnr_db")
         return Verification(
             **{
                 **data,
                 "outputs": checks,
-                "float32_sqnr_db": unrounded,
-                "quantization_sqnr_db": quantized,
+                **{name: unplain(data.get(name)) for name in ratios},
                 "remarks": tuple(data.get("remarks", ())),
             }
         )

@@ -7,6 +7,7 @@ format asks `edgekit.quantize.dialects` for the form that its converter takes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ class Quantization:
         sqnr_db: Lowest SQNR of any output of the quantized graph against the float model, over the
             samples that verification runs.
         notes: What was odd in the data or the ranges, one sentence each.
+        rounding_db: Lowest SQNR between two equally right computations of the quantized graph; see
+            `edgekit.quantize.rounding`.
     """
 
     calibration: str | None
@@ -36,6 +39,7 @@ class Quantization:
     method: str | None
     sqnr_db: float
     notes: tuple[str, ...] = ()
+    rounding_db: float = math.inf
 
     @property
     def told(self) -> str:

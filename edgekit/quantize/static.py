@@ -13,7 +13,7 @@ from edgekit import passes
 from edgekit.dynamic import torch_shapes
 from edgekit.errors import ConversionError
 from edgekit.passes.graph import replace_node
-from edgekit.quantize import Quantization, saturation, watching, weights
+from edgekit.quantize import Quantization, rounding, saturation, watching, weights
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import lowest_sqnr, outputs_of, tensors
 from edgekit.quantize.dialects import is_quantize
@@ -78,14 +78,16 @@ def finished(
     _drop_redundant_clamps(exported)
     exported = passes.run(exported, ("drop_unused_weights",))[-1].exported
     outputs = outputs_of(exported, program)
+    made = replace(program, exported=exported, references=outputs)
     record = Quantization(
         origin,
         samples,
         recipe.calibration.method,
         lowest_sqnr(program.references, outputs),
         notes,
+        rounding.floor_db(made, outputs),
     )
-    return replace(program, exported=exported, references=outputs, quantization=record)
+    return replace(made, quantization=record)
 
 
 def _trace(module: GraphModule, program: Program) -> ExportedProgram:

@@ -11,6 +11,8 @@ from edgekit.quantize.placement import Placement
 from edgekit.reports import decibels, largest_error
 from edgekit.verification import FAILED, NOT_RUN, Verification
 
+_UNSTEADY_DB = 40.0  # below it, rounding alone explains much of what artifact and graph differ by
+
 
 def show(verdict: Verification, console: Console) -> None:
     """Print the verdict and one row per output."""
@@ -57,6 +59,8 @@ def quantization(verdict: Verification) -> list[str]:
         f"SQNR {decibels(verdict.quantization_sqnr_db)} of the quantized graph against the float "
         f"model, {decibels(verdict.sqnr_db)} of the artifact against the quantized graph"
     )
+    if (nearest := verdict.rounding_sqnr_db) is not None and nearest < _UNSTEADY_DB:
+        figures += f", where two right computations of that graph are {decibels(nearest)} apart"
     placed = [Placement.from_json(verdict.placement).told] if verdict.placement else []
     return [figures, verdict.calibration, *verdict.remarks, *placed]
 
