@@ -19,6 +19,7 @@ from edgekit.benchmarks import statistics
 from edgekit.benchmarks.record import BenchmarkRecord
 from edgekit.benchmarks.statistics import Interval
 from edgekit.errors import UsageError
+from edgekit.text import printable
 
 FASTER, SLOWER, SAME, UNSTABLE = "faster", "slower", "same", "unstable"
 CONFIDENCE = 0.99
@@ -132,8 +133,20 @@ def _relative(log: float) -> float:
 
 def _check(first: BenchmarkRecord, second: BenchmarkRecord) -> None:
     for each in (first, second):
+        if each.emulator:
+            raise UsageError(
+                f"{each.path} was measured on {printable(each.emulator)}, not on a device: its "
+                "times say nothing of one, not even which is less.",
+                "Measure both on a real device.",
+            )
+        if each.estimate:
+            raise UsageError(f"{each.path} is a compiler's estimate: nothing ran.")
         if not each.samples_s:
-            raise UsageError(f"{each.path} has no samples to compare.", "Measure it again.")
+            why = f": {each.runtime} reports none" if each.reported else ""
+            raise UsageError(
+                f"{each.path} has no samples to compare{printable(why)}.",
+                "Measure it with edgekit's own runner.",
+            )
     if first.scenario["name"] != second.scenario["name"]:
         raise UsageError(
             f"One record is of scenario {first.scenario['name']}, "

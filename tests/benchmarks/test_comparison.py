@@ -1,6 +1,7 @@
 """Comparisons: verdicts from records whose truth is known, and one real run in turns."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,21 @@ def test_what_cannot_be_compared_is_a_usage_error():
     other = apart(2, 1e-3, scenario={"name": "server"})
     with pytest.raises(UsageError, match="scenario single-stream, the other of server"):
         compare(apart(1, 1e-3), other)
+
+
+def test_times_that_say_nothing_are_not_compared():
+    real = apart(1, 1e-3)
+    emulated = replace(real, target={"emulated": "qemu-user\x1b[2J"})
+    with pytest.raises(UsageError, match=r"measured on qemu-user\\x1b\[2J, not on a device"):
+        compare(real, emulated)
+    with pytest.raises(UsageError, match="not on a device"):
+        compare(emulated, emulated)
+    estimate = replace(real, samples_s=(), estimate={"latency_s": 1e-3})
+    with pytest.raises(UsageError, match="is a compiler's estimate: nothing ran"):
+        compare(estimate, real)
+    reported = replace(real, samples_s=(), reported={"mean_s": 1e-3})
+    with pytest.raises(UsageError, match="no samples to compare: litert reports none"):
+        compare(real, reported)
 
 
 def test_real_turns_are_kept_on_one_core_and_recorded(tmp_path):
