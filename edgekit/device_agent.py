@@ -10,6 +10,7 @@ that they bring), and nothing else.  On the host `local` benchmarks run this ver
 from __future__ import annotations
 
 import collections
+import ctypes
 import functools
 import gc
 import importlib
@@ -534,6 +535,302 @@ class TFLiteEngine(Engine):
             node["layer"] = layer_of(node["name"])
         return {"nodes": nodes, "partitions": partitions(operators)}
 
+    def profile(self, runs: int) -> Dict[str, Any]:
+        """Run a session of its own, in the way of LiteRT's compiled models."""
+        if self.job["runtime"] != "litert":
+            return super().profile(runs)
+        if self.job["delegate"]:
+            return {"not_run": "LiteRT is profiled with its own delegate only"}
+        events = litert_events(self.job["model"], self.job["threads"], runs)
+        if isinstance(events, str):
+            return {"not_run": events}
+        tell = getattr(self.interpreter, "_get_ops_details", None)
+        names = {each["index"]: each["name"] for each in self.interpreter.get_tensor_details()}
+        nodes = operator_times(events, tell() if tell else [], names)
+        return {
+            "runs": runs,
+            "nodes": nodes,
+            "note": "on LiteRT's own inputs; layers of delegated operators by their order and kind",
+        }
+
+
+# -- LiteRT's profiler -----------------------------------------------------------------------------
+#
+# No Python package offers it, so its C library is asked.  Its headers are not shipped: this was
+# found out with LiteRT 2.3, is used with no other, and is checked while it is read.
+
+OPERATOR, DELEGATED = 2, 8  # types of its events: an operator of TFLite's, one inside a delegate
+PROFILED = "2.3."
+
+
+def litert_events(model: str, threads: int, runs: int) -> Any:
+    """Return, per run, the events of LiteRT's profiler; or why there are none."""
+    version = version_of(RUNTIMES["litert"][1]) or ""
+    if not version.startswith(PROFILED):
+        return f"the profiler of LiteRT {PROFILED}x is known, not that of {version or 'this one'}"
+    package = Path(importlib.import_module("ai_edge_litert").__file__ or "").parent
+    libraries = sorted(package.glob("libLiteRt.*"))
+    if not libraries:
+        return "this LiteRT has no library with a profiler"
+    library = Calls(str(libraries[0]))
+    try:
+        return LiteRtSession(library, model, threads).events(runs)
+    except LookupError as error:
+        return f"LiteRT's profiler cannot be used: {error}"
+
+
+class Calls:
+    """Functions of a C library that return a status: 0, or it is an error."""
+
+    def __init__(self, path: str) -> None:
+        self.library = ctypes.CDLL(path)
+
+    def __call__(self, name: str, *arguments: Any) -> None:
+        try:
+            status = getattr(self.library, name)(*arguments)
+        except AttributeError:
+            raise LookupError(f"it has no {name}") from None
+        if status:
+            raise LookupError(f"{name} returned {status}")
+
+    def made(self, name: str, *arguments: Any) -> ctypes.c_void_p:
+        """Return the handle that a function puts where its last argument points."""
+        handle = ctypes.c_void_p()
+        self(name, *arguments, ctypes.byref(handle))
+        return handle
+
+
+class ProfileEvent(ctypes.Structure):
+    """One event; memory before and after it are three numbers each, which are not used."""
+
+    _fields_ = [
+        ("tag", ctypes.c_char_p),
+        ("type", ctypes.c_int),
+        ("start_us", ctypes.c_uint64),
+        ("us", ctypes.c_uint64),
+        ("memory", ctypes.c_int64 * 6),
+        ("place", ctypes.c_uint64),
+        ("graph", ctypes.c_uint64),
+        ("source", ctypes.c_int),
+    ]
+
+
+class LiteRtSession:
+    """A compiled model with a profiler; all lives until the process ends."""
+
+    def __init__(self, call: Calls, model: str, threads: int) -> None:
+        self.call = call
+        self.env = call.made("LiteRtCreateEnvironment", 0, None)
+        self.file = call.made("LiteRtCreateModelFromFile", self.env, os.fsencode(model))
+        options = call.made("LiteRtCreateOptions")
+        call("LiteRtSetOptionsHardwareAccelerators", options, 1)
+        for name, text in (
+            ("xnnpack", f"num_threads = {threads}\n"),
+            ("runtime_options_string", "enable_profiling = true\n"),
+        ):
+            call("LiteRtAddOpaqueOptions", options, self._opaque(name, text))
+        self.model = call.made("LiteRtCreateCompiledModel", self.env, self.file, options)
+        self.profiler = call.made("LiteRtCompiledModelGetProfiler", self.model)
+        self.signature = call.made("LiteRtGetModelSignature", self.file, ctypes.c_size_t(0))
+        self.inputs, self.outputs = self._buffers("Input"), self._buffers("Output")
+
+    def _opaque(self, name: str, text: str) -> ctypes.c_void_p:
+        payload = ctypes.create_string_buffer(text.encode())
+        free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _payload: None)
+        KEPT.extend([payload, free])  # LiteRT asks for both later
+        return self.call.made("LiteRtCreateOpaqueOptions", name.encode(), payload, free)
+
+    def _buffers(self, side: str) -> Any:
+        count = ctypes.c_size_t()
+        self.call(f"LiteRtGetNumSignature{side}s", self.signature, ctypes.byref(count))
+        made = (ctypes.c_void_p * count.value)()
+        for number in range(count.value):
+            index = ctypes.c_size_t(number)
+            tensor = self.call.made(f"LiteRtGetSignature{side}TensorByIndex", self.signature, index)
+            kind = ctypes.create_string_buffer(1024)  # a ranked tensor's type is far smaller
+            self.call("LiteRtGetRankedTensorType", tensor, kind)
+            wanted = self.call.made(
+                f"LiteRtGetCompiledModel{side}BufferRequirements",
+                self.model,
+                ctypes.c_size_t(0),
+                index,
+            )
+            made[number] = self.call.made(
+                "LiteRtCreateManagedTensorBufferFromRequirements", self.env, kind, wanted
+            ).value
+        return made
+
+    def events(self, runs: int) -> Any:
+        """Return (type, tag, place, graph, microseconds) of each event of each run."""
+        self._run()
+        found = []
+        for _ in range(runs):
+            self.call("LiteRtResetProfiler", self.profiler)
+            self.call("LiteRtStartProfiler", self.profiler)
+            self._run()
+            self.call("LiteRtStopProfiler", self.profiler)
+            found.append(self._read())
+            if not found[-1]:
+                raise LookupError("it tells no operators")
+        return found
+
+    def _run(self) -> None:
+        sizes = [ctypes.c_size_t(len(each)) for each in (self.inputs, self.outputs)]
+        zero = ctypes.c_size_t(0)
+        self.call(
+            "LiteRtRunCompiledModel",
+            self.model,
+            zero,
+            sizes[0],
+            self.inputs,
+            sizes[1],
+            self.outputs,
+        )
+
+    def _read(self) -> List[Tuple[int, str, int, int, int]]:
+        count = ctypes.c_int()
+        self.call("LiteRtGetNumProfilerEvents", self.profiler, ctypes.byref(count))
+        table = (ProfileEvent * max(1, count.value))()
+        self.call("LiteRtGetProfilerEvents", self.profiler, count, table)
+        events = table[: count.value]
+        told = [each for each in events if each.type in (OPERATOR, DELEGATED)]
+        whole = sum(each.us for each in events if each.type == 1 and each.tag == b"Invoke")
+        if sum(each.us for each in told) > 1.5 * whole + 100:
+            raise LookupError("its operators take longer than the whole")
+        return [
+            (each.type, (each.tag or b"").decode(errors="replace"), each.place, each.graph, each.us)
+            for each in told
+        ]
+
+
+KEPT: List[Any] = []
+
+
+def operator_times(
+    runs: List[List[Tuple[int, str, int, int, int]]],
+    operators: List[Dict[str, Any]],
+    names: Dict[int, str],
+) -> List[Dict[str, Any]]:
+    """Return the median time per operator, and which layer it is of where that can be told."""
+    taken: Dict[Any, List[int]] = collections.OrderedDict()
+    counts: Dict[Any, int] = collections.Counter()
+    for events in runs:
+        sums: Dict[Any, int] = collections.OrderedDict()
+        for key, us in keyed(events, partitions(operators)):
+            sums[key] = sums.get(key, 0) + us
+            counts[key] += 1
+        for key, us in sums.items():
+            taken.setdefault(key, []).append(us)
+    layers = matched(list(taken), operators)
+    nodes = []
+    for key, times in taken.items():
+        number = layers.get(key)
+        of = operators[number] if number is not None else None
+        name = names.get(int(of["outputs"][0]), "") if of is not None else key[1]
+        nodes.append(
+            {
+                "name": name,
+                "op": of["op_name"] if of is not None else key[1],
+                "on": "delegate" if key[0] == DELEGATED else "cpu",
+                "layer": layer_of(name) if of is not None else None,
+                "kernel": key[1],
+                "seconds": statistics.median(times) * 1e-6,
+                "count": counts[key] // len(runs),
+            }
+        )
+    return nodes
+
+
+def keyed(events: List[Tuple[int, str, int, int, int]], parts: int) -> List[Tuple[Any, int]]:
+    """Return (what ran, microseconds): type, tag, place, graph, and the delegate's partition.
+
+    A delegate counts its operators from 0 in every partition.  Where there are other numbers of
+    such stretches than partitions, a loop ran some of them again: they are not told apart.
+    """
+    found: List[Tuple[Any, int]] = []
+    part = -1
+    for kind, tag, place, graph, us in events:
+        part += kind == DELEGATED and place == 0
+        found.append(((kind, tag, place, graph, part if kind == DELEGATED else -1), us))
+    if part + 1 != parts:
+        found = [((*key[:4], -1), us) for key, us in found]
+    return found
+
+
+def matched(keys: List[Any], operators: List[Dict[str, Any]]) -> Dict[Any, int]:
+    """Return the number of the model's operator by what ran.
+
+    An operator of TFLite's own tells its number.  A delegate's tell none: they are those of its
+    partition in the same order, less those that were fused into another, so that the longest
+    common subsequence of fitting kinds is what they are.
+    """
+    found = {key: key[2] for key in keys if key[0] == OPERATOR and key[3] == 0}
+    inside = operators_of_partitions(operators)
+    for part, numbers in enumerate(inside):
+        ran = [key for key in keys if key[0] == DELEGATED and key[4] == part]
+        fits = [
+            [fitting(key[1], operators[number]["op_name"]) for number in numbers] for key in ran
+        ]
+        for row, column in common(fits):
+            found[ran[row]] = numbers[column]
+    return {key: number for key, number in found.items() if number < len(operators)}
+
+
+def common(fits: List[List[bool]]) -> List[Tuple[int, int]]:
+    """Return the pairs (row, column) of the longest common subsequence."""
+    rows, columns = len(fits), len(fits[0]) if fits else 0
+    best = [[0] * (columns + 1) for _ in range(rows + 1)]
+    for row in range(rows - 1, -1, -1):
+        for column in range(columns - 1, -1, -1):
+            skip = max(best[row + 1][column], best[row][column + 1])
+            both = best[row + 1][column + 1] + 1 if fits[row][column] else 0
+            best[row][column] = max(skip, both)
+    pairs, row, column = [], 0, 0
+    while row < rows and column < columns:
+        if fits[row][column] and best[row][column] == best[row + 1][column + 1] + 1:
+            pairs.append((row, column))
+            row, column = row + 1, column + 1
+        elif best[row + 1][column] >= best[row][column + 1]:
+            row += 1
+        else:
+            column += 1
+    return pairs
+
+
+KERNELS = {  # XNNPACK's names of what it runs for TFLite's operators, where they differ
+    "ADD": "add",
+    "AVERAGE_POOL_2D": "average pooling|global average pooling",
+    "BATCH_MATMUL": "batch matrix multiply|fully connected",
+    "CONCATENATION": "copy|concatenate",
+    "CONV_2D": "convolution|fully connected",
+    "DEPTHWISE_CONV_2D": "convolution",
+    "DEQUANTIZE": "convert",
+    "DIV": "divide",
+    "EXPAND_DIMS": "static reshape|copy",
+    "FULLY_CONNECTED": "fully connected|dynamic fully connected",
+    "LOGISTIC": "sigmoid",
+    "MAX_POOL_2D": "max pooling",
+    "MEAN": "mean|global average pooling",
+    "MUL": "multiply",
+    "PAD": "constant pad",
+    "QUANTIZE": "convert",
+    "RELU": "clamp",
+    "RELU6": "clamp",
+    "RESHAPE": "static reshape|copy",
+    "RSQRT": "reciprocal square root",
+    "SPLIT": "slice|copy",
+    "SQUEEZE": "static reshape|copy",
+    "STRIDED_SLICE": "slice",
+    "SUB": "subtract",
+    "TRANSPOSE_CONV": "deconvolution",
+}
+
+
+def fitting(tag: str, operator: str) -> bool:
+    """Whether a kernel of XNNPACK's, ``Mean (ND) Reduce2``, may be what runs an operator."""
+    kernel = tag.partition(" (")[0].lower()
+    return kernel in KERNELS.get(operator, operator.lower().replace("_", " ")).split("|")
+
 
 def layer_of(name: str) -> Optional[str]:
     """Return the layer of the source model that a tensor is of, as PyTorch names it.
@@ -554,8 +851,8 @@ def partitions(operators: List[Dict[str, Any]]) -> int:
     return sum(each["op_name"] == "DELEGATE" for each in operators)
 
 
-def delegated(operators: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """Tell the operators that a delegate took from those that it left.
+def operators_of_partitions(operators: List[Dict[str, Any]]) -> List[List[int]]:
+    """Return the numbers of the operators that each partition of a delegate took.
 
     An interpreter lists the model's operators and, after them, one DELEGATE per partition.  An
     operator was taken when it lies between a partition's inputs and its outputs.
@@ -566,12 +863,13 @@ def delegated(operators: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         if each["op_name"] != "DELEGATE"
         for tensor in map(int, each["outputs"])
     }
-    taken: set[int] = set()
+    found = []
     for part in operators:
         if part["op_name"] != "DELEGATE":
             continue
         border = set(map(int, part["inputs"]))
         waiting = [int(tensor) for tensor in part["outputs"]]
+        taken: set[int] = set()
         while waiting:
             number = makers.get(waiting.pop())
             if number is None or number in taken:
@@ -580,6 +878,13 @@ def delegated(operators: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
             waiting += [
                 int(each) for each in operators[number]["inputs"] if int(each) not in border
             ]
+        found.append(sorted(taken))
+    return found
+
+
+def delegated(operators: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Tell the operators that a delegate took from those that it left."""
+    taken = {number for part in operators_of_partitions(operators) for number in part}
     return [
         {
             "op": each["op_name"],
