@@ -76,6 +76,7 @@ def convert(
     bisect: bool = False,
     bake_preprocessing: bool = False,
     accuracy_budget: float | str | None = None,
+    fast_here: bool = False,
 ) -> ConvertReport:
     """Convert a model, verify each artifact, deliver those that do not fail.
 
@@ -113,6 +114,7 @@ def convert(
         bisect=bisect,
         bake_preprocessing=bake_preprocessing,
         accuracy_budget=accuracy_budget,
+        fast_here=fast_here,
     )
 
 

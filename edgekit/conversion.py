@@ -23,7 +23,7 @@ from edgekit.errors import ConversionError, EdgekitError
 from edgekit.fitting import fitted
 from edgekit.plan import SCHEMA_VERSION, Plan, artifact_key, calibration_name, plan, source_key
 from edgekit.quantize import calibration
-from edgekit.quantize.within import Within
+from edgekit.quantize.within import Fast, Within
 from edgekit.recipe import Recipe, recipes
 from edgekit.verification import FAILED, Verification
 from edgekit.workshop import Progress, Workshop, call, longest_first, open_workshop, start_early
@@ -95,7 +95,7 @@ class ConvertReport:
         parameters: Number of weights.
         seconds: Wall time of everything.
         parts: Seconds of the passes that run once, before the formats part, by name.
-        budget: What an accuracy budget chose, and why; None without one.
+        fitted: What an accuracy budget or ``--fast-here`` chose, and why; None without them.
     """
 
     results: tuple[FormatResult, ...]
@@ -105,7 +105,7 @@ class ConvertReport:
     parameters: int
     seconds: float
     parts: Mapping[str, float] = field(default_factory=dict)
-    budget: Within | None = None
+    fitted: Within | Fast | None = None
 
     @property
     def ok(self) -> bool:
@@ -118,7 +118,7 @@ class ConvertReport:
             "schema_version": SCHEMA_VERSION,
             **vars(self),
             "seconds": round(self.seconds, 3),
-            "budget": self.budget.to_json() if self.budget else None,
+            "fitted": self.fitted.to_json() if self.fitted else None,
             "results": [result.to_json() for result in self.results],
             "parts": dict(self.parts),
         }
@@ -150,7 +150,7 @@ def run(plan: Plan, progress: Progress = _no_progress) -> ConvertReport:
     """Carry out a plan; see `convert`."""
     started = time.monotonic()
     found = None
-    if plan.accuracy_budget is not None:
+    if plan.accuracy_budget is not None or plan.fast_here:
         plan, found = fitted(plan, progress)
     with open_workshop(plan, progress) as shop:
         parts: Mapping[str, float] = {}

@@ -124,6 +124,32 @@ def fit_budget_here(
     return _fitted(made, recipe, _calibration_data(made, recipe, calibration), budget, None)
 
 
+def fit_speed(
+    folder: str,
+    format_name: str,
+    recipe: dict[str, Any],
+    calibration: str | None,
+    calibration_origin: str | None,
+    options: dict[str, Any],
+    drafts: str,
+) -> dict[str, Any]:
+    """Find what of a saved float program a static recipe may quantize without being slower here."""
+    from edgekit.quantize import speed
+
+    worker.stage("timing kinds of layers in float and in 8 bits")
+    module, chosen = registry.load("formats", format_name), Recipe.from_json(recipe)
+    data = _calibration_data(programs.load(Path(folder)), chosen, calibration, calibration_origin)
+    assert data is not None  # the plan asks for a static recipe
+    return speed.fit(
+        lambda: programs.load(Path(folder)),
+        chosen,
+        data,
+        lambda program, made_in, path: module.lower(program, made_in, options, path),
+        format_name,
+        Path(drafts),
+    ).to_json()
+
+
 def _fitted(
     program: Program, recipe: Recipe, data: CalibrationData | None, budget: float, evaluate: Any
 ) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Plan:
     bisect: bool = False
     bake: bool = False
     accuracy_budget: float | None = None
+    fast_here: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, for ``--dry-run``."""
@@ -63,6 +64,7 @@ class Plan:
             "cache": self.use_cache,
             "bake_preprocessing": self.bake,
             "accuracy_budget": self.accuracy_budget,
+            "fast_here": self.fast_here,
         }
 
 
@@ -89,6 +91,7 @@ def plan(
     bisect: bool = False,
     bake_preprocessing: bool = False,
     accuracy_budget: float | str | None = None,
+    fast_here: bool = False,
 ) -> Plan:
     """Resolve and check the arguments of a conversion without running anything.
 
@@ -121,6 +124,8 @@ def plan(
         accuracy_budget: The most that a static recipe may lose, as ``0.01`` or ``1%``: layers that
             cost too much stay in float.  It is measured by the ``evaluate(run)`` of a source file
             or, where there is none, against the float model's answers on the calibration data.
+        fast_here: Whether kinds of layers that 8 bits make slower on this machine compute in float:
+            found by making and timing artifacts of the one format that is asked for.
 
     Raises:
         UsageError: a name is unknown, or the arguments contradict each other.
@@ -164,6 +169,7 @@ def plan(
         bisect,
         bake_preprocessing,
         _budget(accuracy_budget, chosen, calibration),
+        _fast(fast_here, wanted, chosen, calibration, accuracy_budget),
     )
 
 
@@ -185,6 +191,28 @@ def _budget(given: float | str | None, recipe: Recipe, calibration: Any) -> floa
     if calibration is None:
         raise UsageError("An accuracy budget needs calibration data.", "Give it with --calibrate.")
     return value
+
+
+def _fast(
+    asked: bool, formats: tuple[str, ...], recipe: Recipe, calibration: Any, budget: Any
+) -> bool:
+    if not asked:
+        return False
+    if len(formats) != 1:
+        raise UsageError(
+            "What is fast differs from format to format: --fast-here takes one.", "Give one --to."
+        )
+    if not recipe.is_static or calibration is None:
+        raise UsageError(
+            "--fast-here times a static recipe, with calibration data.",
+            "Use --recipe int8 and --calibrate.",
+        )
+    if budget is not None:
+        raise UsageError(
+            "Accuracy and speed are fitted one after the other.",
+            "Use --accuracy-budget first, then --fast-here with the recipe that it writes.",
+        )
+    return True
 
 
 def _bucketed(specs: list[InputSpec], sizes: Sequence[int]) -> list[InputSpec]:

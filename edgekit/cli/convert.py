@@ -84,6 +84,11 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
     metavar="SHARE",
     help="The most that a static recipe may lose, e.g. 1%: what costs too much stays in float.",
 )
+@click.option(
+    "--fast-here",
+    is_flag=True,
+    help="Time kinds of layers on this machine: what 8 bits make slower computes in float.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @shared.json_option
 @shared.talk_options
@@ -118,6 +123,7 @@ def command(formats: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) 
         bisect=given["bisect"],
         bake_preprocessing=given["bake_preprocessing"],
         accuracy_budget=given["accuracy_budget"],
+        fast_here=given["fast_here"],
     )
     if given["dry_run"]:
         shared.print_json(resolved.to_json())

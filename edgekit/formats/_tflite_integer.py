@@ -9,6 +9,7 @@ tensor that stands for it; a ``DEQUANTIZE`` is written only where a float operat
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,11 +51,16 @@ _WEIGHTED = {
 }
 
 
-def fold(content: bytes) -> bytes:
-    """Return the model with integer kernels wherever its quantize operators allow them."""
+def fold(content: bytes, apart: Collection[bytes] = ()) -> bytes:
+    """Return the model with integer kernels wherever its quantize operators allow them.
+
+    Args:
+        content: The model.
+        apart: Scales of the integer weights whose layers compute in float.
+    """
     model = unpacked(content)
     for graph in model.subgraphs:
-        _Walk(model, graph).run()
+        _Walk(model, graph, apart).run()
     forget_unused(model)
     return packed(model)
 
@@ -65,6 +71,7 @@ class _Walk:
 
     model: Any
     graph: Any
+    apart: Collection[bytes]
     integer: dict[int, int] = field(default_factory=dict)  # float tensor -> what stands for it
     instead: dict[int, int] = field(default_factory=dict)  # tensor -> an equal one
     written: list[Any] = field(default_factory=list)  # the operators of the result
@@ -170,7 +177,7 @@ class _Walk:
         value, weight = (self.integer.get(op.inputs[at]) for at in (at_input, at_weight))
         if target is None or value is None or weight is None or self._values(weight) is None:
             return False
-        if target.type != self._tensor(value).type:
+        if target.type != self._tensor(value).type or self._is_apart(weight):
             return False
         scheme = self._tensor(weight).quantization
         if _per_channel(self._tensor(weight)) and scheme.quantizedDimension != axis:
@@ -185,6 +192,11 @@ class _Walk:
         op.inputs = inputs
         self._give(op, [self._like(op.outputs[0], target)])
         return True
+
+    def _is_apart(self, weight: int) -> bool:
+        return (
+            np.asarray(self._tensor(weight).quantization.scale, np.float32).tobytes() in self.apart
+        )
 
     def _bias(self, index: int, value: Any, weight: Any) -> int | None:
         """Return a bias in units of the accumulator: scale of input times scale of weight."""

@@ -34,7 +34,7 @@ def store(content: bytes, weights: Mapping[str, IntegerWeight]) -> bytes:
         ConversionError: the converter has made something else of one.
     """
     model = unpacked(content)
-    known = {_key(_first_scales(each)): (name, each) for name, each in weights.items()}
+    known = {key_of(each): (name, each) for name, each in weights.items()}
     found = set()
     for graph in model.subgraphs:
         for op in list(graph.operators):
@@ -59,10 +59,10 @@ def _key(scales: Any) -> bytes:
     return np.asarray(scales, np.float32).tobytes()
 
 
-def _first_scales(weight: IntegerWeight) -> Array:
+def key_of(weight: IntegerWeight) -> bytes:
     """Return one scale per channel, as `dialects.with_quantize_nodes` gives them."""
     scale = weight.scale.numpy()
-    return (scale[:, :1] if weight.block_size else scale).reshape(-1)
+    return _key((scale[:, :1] if weight.block_size else scale).reshape(-1))
 
 
 def _store(model: Any, graph: Any, op: Any, source: Any, weight: IntegerWeight) -> None:

@@ -147,7 +147,8 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     if recipe.weights == "float16":
         content = _store_weights_as_float16(content)
     if program.quantization is not None:
-        content = _tflite_integer.fold(content)
+        apart = {_tflite_weights.key_of(each) for each in integers.values()}
+        content = _tflite_integer.fold(content, apart)
         content = _tflite_weights.store(content, integers)
     _tflite_file.write(content, signature, program.metadata, destination)
     return signature

@@ -43,7 +43,7 @@ def measure(
             results = (_floats(simulation.run(*each)) for each in inputs)
             pairs = zip(results, wanted, strict=True)
             error = sum(float((got - want).square().sum()) for got, want in pairs)
-            sizes = [_size(node) for node in nodes]
+            sizes = [size_of(node) for node in nodes]
             noise = error / power if power else 0.0
             found.append(Sensitivity(layer, noise, *map(sum, zip(*sizes, strict=True))))
     return tuple(sorted(found, key=lambda each: -each.noise))
@@ -90,7 +90,7 @@ def _floats(outputs: Any) -> Tensor:
     return torch.cat([leaf.flatten().double() for leaf in leaves if leaf.is_floating_point()])
 
 
-def _size(node: Node) -> tuple[int, int]:
+def size_of(node: Node) -> tuple[int, int]:
     """Return how many multiplications and weights a layer has."""
     weight: Any = node.args[1]
     weights = math.prod(weight.meta["val"].shape)

@@ -70,7 +70,7 @@ def finished(
     with quiet(), torch.no_grad():
         converted = convert_pt2e(prepared, fold_quantize=True)
         exported = _trace(converted, program)
-    if not any(is_quantize(node) for node in exported.graph.nodes):
+    if not any(is_quantize(n) or weights.is_compressed(n) for n in exported.graph.nodes):
         raise ConversionError(
             f"Recipe {recipe.name} quantizes nothing in this model.",
             "It has no operator with an integer kernel: use recipe fp32 or fp16.",

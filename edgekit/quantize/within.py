@@ -1,11 +1,11 @@
-"""What `edgekit.quantize.budget` finds: a recipe, why it is as it is, and what it costs."""
+"""What `edgekit.quantize.budget` and `.speed` find: a recipe, why it is so, and what it costs."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -126,3 +126,67 @@ def as_toml(found: Within) -> str:
             'activations = "float32"',
         ]
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An artifact that was timed: what is in 8 bits, and its time over the float artifact's."""
+
+    told: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Fast:
+    """A recipe that computes in float what 8 bits make slower, and how it was found.
+
+    Attributes:
+        recipe: The recipe, with one override per kind of layer that computes in float.
+        format: The format that was measured.
+        slow: The layers that compute in float, by their kind.
+        ratio: Time of the artifact over that of the float one.
+        trials: Every artifact that was timed.
+    """
+
+    recipe: Recipe
+    format: str
+    slow: Mapping[str, tuple[str, ...]]
+    ratio: float
+    trials: tuple[Trial, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            **vars(self),
+            "recipe": self.recipe.to_json(),
+            "slow": {kind: list(layers) for kind, layers in self.slow.items()},
+            "trials": [asdict(each) for each in self.trials],
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Fast:
+        """Rebuild from `to_json`."""
+        return Fast(
+            Recipe.from_json(data["recipe"]),
+            data["format"],
+            {kind: tuple(layers) for kind, layers in data["slow"].items()},
+            data["ratio"],
+            tuple(Trial(**each) for each in data["trials"]),
+        )
+
+    def as_toml(self) -> str:
+        """Return the recipe as a file to check in, with what was measured."""
+        lines = [f"# {self.format}, time over that of the float artifact:"]
+        lines += [f"#   {each.ratio:.2f} {each.told}" for each in self.trials]
+        lines += [f"base = {json.dumps(self.recipe.name)}"]
+        overrides = self.recipe.overrides[len(self.recipe.overrides) - len(self.slow) :]
+        for kind, override in zip(self.slow, overrides, strict=True):
+            lines += [
+                "",
+                f"# {kind}: faster in float",
+                "[[override]]",
+                f"layer = {json.dumps(override.layer)}",
+                f'weights = "{override.weights}"',
+                f'activations = "{override.activations}"',
+            ]
+        return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ from rich.table import Table
 from edgekit.clock import CONVERTER
 from edgekit.conversion import ConvertReport, FormatResult
 from edgekit.errors import EdgekitError, VerdictError
-from edgekit.quantize.within import Within
+from edgekit.quantize.within import Fast, Within
 from edgekit.reports import decibels, largest_error, seconds, size
 from edgekit.reports.verification import both_figures, quantization
 from edgekit.verification import FAILED, NOT_RUN
@@ -53,8 +53,9 @@ def show(report: ConvertReport, console: Console) -> None:
 
 def explain(report: ConvertReport, console: Console, *, verbose: bool) -> None:
     """Say why what did not pass did not; in `verbose`, also what each process took."""
-    if report.budget is not None:
-        for line in _budget(report.budget):
+    if report.fitted is not None:
+        fitted = report.fitted
+        for line in _budget(fitted) if isinstance(fitted, Within) else _speed(fitted):
             console.print(line, markup=False, soft_wrap=True)
     for result in report.results:
         for line in _explanation(result):
@@ -94,6 +95,14 @@ def _budget(found: Within) -> list[str]:
             f"{found.float_macs:.1%} of the multiplications, {size(found.extra_bytes)} more"
         )
     return lines
+
+
+def _speed(found: Fast) -> list[str]:
+    """Say what was timed, and which layers compute in float for it."""
+    times = ", ".join(f"{each.told} {each.ratio:.2f}" for each in found.trials)
+    lines = [f"{found.format}, time here over the float artifact's: {times}"]
+    lines += [f"  {len(found.slow[kind])} {kind} compute in float" for kind in found.slow]
+    return [*lines, f"  as converted: {found.ratio:.2f}"]
 
 
 def _explanation(result: FormatResult) -> list[str]:
