@@ -51,10 +51,12 @@ board: $(READY)
 	$(SUDO) scripts/board.sh make
 	$(SUDO) $(BIN)/python scripts/package_on_board.py build/samples/*.onnx build/samples/*.tflite
 
-# Transports and whole runs on an emulated board behind sshd and a phone behind adbd; asks for root.
+# Transports, and whole runs of all sample models, on an emulated board behind sshd and a phone behind
+# adbd; asks for root.
 boards: $(READY)
 	scripts/board.sh devices
-	$(BIN)/pytest -q -m 'boards and not slow' tests/devices
+	$(BIN)/python scripts/sample_artifacts.py build/samples onnx tflite
+	$(BIN)/pytest -n 2 --dist loadfile -q -m 'boards and not slow' tests/devices
 
 # The Android wrappers in kotlinc, against ONNX Runtime's classes; both come from npm.
 kotlin: $(READY)

@@ -286,6 +286,8 @@ def compare(
     turn_seconds: float = 0.01,
     threads: int = 1,
     runtime: str | None = None,
+    device: str | None = None,
+    provision: bool = False,
     output: str | Path | None = None,
 ) -> Comparison:
     """Say whether the second of two benchmarks is faster, slower or the same.
@@ -299,6 +301,8 @@ def compare(
         turn_seconds: Length of a turn.
         threads: With `interleave`: threads of an inference.
         runtime: With `interleave`: name of the runtime; None for the best one here.
+        device: With `interleave`: name or address of the device to measure on; None: this machine.
+        provision: With `interleave`: bring the runtimes along to the device.
         output: With `interleave`: folder to keep both records in.
 
     Raises:
@@ -308,6 +312,7 @@ def compare(
     if interleave:
         from edgekit.benchmarks import Request
         from edgekit.benchmarks.interleaving import interleave as in_turns
+        from edgekit.devices import load_device
 
         return in_turns(
             _model_path(first),
@@ -317,6 +322,8 @@ def compare(
             turn_s=turn_seconds,
             margin=margin,
             output=Path(output) if output else None,
+            device=load_device(device) if device else None,
+            provision=provision,
         )
     from edgekit.benchmarks.comparison import compare as compare_records
 

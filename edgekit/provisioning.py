@@ -7,10 +7,10 @@ needs, so the board needs no pip.  The folder stays, named by its content, for t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -118,7 +118,12 @@ def _wheels(package: str, about: dict[str, Any]) -> list[Path]:
         for requirement in versions:  # as on this host, where that version is to be had
             said = _download(requirement, package, about, Path(draft))
             if said.code == 0:
-                shutil.copytree(draft, folder, dirs_exist_ok=True)
+                whole = Path(draft, "whole")  # a run beside us finds all of them, or none
+                whole.mkdir()
+                for wheel in Path(draft).glob("*.whl"):
+                    wheel.rename(whole / wheel.name)
+                with contextlib.suppress(OSError):  # that run was quicker
+                    whole.rename(folder)
                 return sorted(folder.glob("*.whl"))
     python = ".".join(map(str, about["python"]))
     last = said.output.strip().splitlines()[-1:] or [""]

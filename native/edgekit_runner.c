@@ -129,39 +129,92 @@ static long status_kb(const char *key) {
     return found;
 }
 
-static void put_numbers(const char *name, const char *pattern, int count, double scale) {
-    char path[200], text[64];
-    int found = 0;
-    printf(", \"%s\": {", name);
-    for (int n = 0; n < count; n++) {
-        snprintf(path, sizeof path, pattern, n);
-        if (!read_text(path, text, sizeof text)) continue;
-        printf("%s\"%d\": %.6g", found++ ? ", " : "", n, atof(text) * scale);
-    }
-    printf("}");
+/* What many files hold, under the names that the agent's Probe gives it. */
+typedef struct {
+    const char *name, *value, *label, *place, *missing;
+    double scale; /* 0: a word, not a number */
+} Reading;
+
+#define ZONE "/sys/class/thermal/thermal_zone%d/"
+#define POLICY "/sys/devices/system/cpu/cpufreq/policy%d/"
+static const Reading READINGS[] = {
+    {"temperature_c", ZONE "temp", ZONE "type", "%d", "no thermal zone can be read", 1e-3},
+    {"frequency_hz", POLICY "scaling_cur_freq", NULL, "policy%d", "cpufreq tells no frequency", 1e3},
+    {"governor", POLICY "scaling_governor", NULL, "policy%d", "cpufreq tells no governor", 0},
+};
+enum { READING_COUNT = sizeof READINGS / sizeof *READINGS, PLACES = 64 };
+static const char *const UNREAD[] = {"throttled", "energy_j", "power_w", "other_cpu",
+                                     "memory_available_bytes"};
+
+static int read_at(const char *pattern, int place, char *text, size_t room) {
+    char path[200];
+    snprintf(path, sizeof path, pattern, place);
+    return read_text(path, text, room);
 }
 
-static int readable(const char *pattern, int count) {
-    char path[200];
-    for (int n = 0; n < count; n++) {
-        snprintf(path, sizeof path, pattern, n);
-        if (!access(path, R_OK)) return 1;
+/* Writes a reading's values by the names of their places; returns how many there are. */
+static int put_reading(const Reading *reading) {
+    char text[64], label[64], other[64], place[16];
+    int found = 0;
+    for (int n = 0; n < PLACES; n++) {
+        if (!read_at(reading->value, n, text, sizeof text)) continue;
+        if (!found++) printf(", \"%s\": {", reading->name);
+        else printf(", ");
+        snprintf(place, sizeof place, reading->place, n);
+        if (!reading->label || !read_at(reading->label, n, label, sizeof label - sizeof place - 1))
+            strcpy(label, place);
+        else
+            for (int m = 0; m < n; m++) /* several zones may be of one type */
+                if (read_at(reading->label, m, other, sizeof other) && !strcmp(other, label)) {
+                    strcat(strcat(label, " "), place);
+                    break;
+                }
+        put_text(label);
+        printf(": ");
+        if (reading->scale == 0) put_text(text);
+        else printf("%.6g", atof(text) * reading->scale);
+    }
+    if (found) printf("}");
+    return found;
+}
+
+static int put_battery(void) {
+    static const char *const names[] = {"battery", "BAT0", "BAT1"};
+    char path[100], text[64];
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        snprintf(path, sizeof path, "/sys/class/power_supply/%s/capacity", names[n]);
+        if (!read_text(path, text, sizeof text)) continue;
+        printf(", \"battery\": {\"percent\": %g", atof(text));
+        snprintf(path, sizeof path, "/sys/class/power_supply/%s/status", names[n]);
+        if (read_text(path, text, sizeof text)) {
+            printf(", \"status\": ");
+            put_text(text);
+        }
+        snprintf(path, sizeof path, "/sys/class/power_supply/%s/temp", names[n]);
+        if (read_text(path, text, sizeof text))
+            printf(", \"temperature_c\": %.6g", atof(text) * 0.1);
+        printf("}");
+        return 1;
     }
     return 0;
 }
 
 static void say_state(const char *when) {
-    static const char *zone = "/sys/class/thermal/thermal_zone%d/temp";
-    static const char *rate = "/sys/devices/system/cpu/cpufreq/policy%d/scaling_cur_freq";
+    const char *missing[READING_COUNT];
     double load = 0;
+    int battery;
     open_line("state");
     printf(", \"when\": \"%s\", \"t\": %.6f", when, now() - began);
-    if (readable(zone, 64)) put_numbers("temperature_c", zone, 64, 1e-3);
-    if (readable(rate, 64)) put_numbers("frequency_hz", rate, 64, 1e3);
+    for (int n = 0; n < READING_COUNT; n++)
+        missing[n] = put_reading(READINGS + n) ? NULL : READINGS[n].missing;
+    battery = put_battery();
     if (getloadavg(&load, 1) == 1) printf(", \"load\": %.2f", load);
-    printf(", \"not_run\": {\"energy_j\": \"the native runner reads no energy\"");
-    if (!readable(zone, 64)) printf(", \"temperature_c\": \"no thermal zone can be read\"");
-    if (!readable(rate, 64)) printf(", \"frequency_hz\": \"cpufreq tells no frequency\"");
+    printf(", \"not_run\": {");
+    for (size_t n = 0; n < sizeof UNREAD / sizeof *UNREAD; n++)
+        printf("%s\"%s\": \"the native runner does not read it\"", n ? ", " : "", UNREAD[n]);
+    for (int n = 0; n < READING_COUNT; n++)
+        if (missing[n]) printf(", \"%s\": \"%s\"", READINGS[n].name, missing[n]);
+    if (!battery) printf(", \"battery\": \"there is no battery, or it may not be read\"");
     printf("}");
     close_line();
 }

@@ -43,6 +43,10 @@ for core in 0 1; do
     echo $core > "$folder/topology/core_id"
 done
 
+policy=$root/sys/devices/system/cpu/cpufreq/policy0
+mkdir -p "$policy"
+cp "$root"/sys/devices/system/cpu/cpu0/cpufreq/* "$policy"
+
 export LC_ALL=C QEMU_CPU=cortex-a72
 if [ "$KIND" = pi ]; then
     printf 'Raspberry Pi 4 Model B Rev 1.4\0' > "$root/sys/firmware/devicetree/base/model"

@@ -1,6 +1,6 @@
 """Convert every sample model to every format, in recipe fp32, into one folder.
 
-python scripts/sample_artifacts.py build/samples
+python scripts/sample_artifacts.py build/samples [FORMAT...]
 """
 
 import sys
@@ -15,11 +15,12 @@ FORMATS = ["onnx", "tflite", "coreml"]
 def main() -> int:
     """Convert what is not converted yet; the cache makes the rest quick."""
     folder = Path(sys.argv[1])
+    wanted = sys.argv[2:] or FORMATS
     failed = 0
     for path in sorted(SAMPLES.glob("*.py")):
         if "\ndef build(" not in path.read_text(encoding="utf-8"):
             continue
-        for result in edgekit.convert(str(path), formats=FORMATS, output_dir=folder).results:
+        for result in edgekit.convert(str(path), formats=wanted, output_dir=folder).results:
             print(f"{path.stem}: {result.format} {result.status}, {result.seconds:.1f} s")
             failed += result.status != "passed"
     return failed

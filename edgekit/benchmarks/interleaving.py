@@ -1,11 +1,13 @@
-"""Measure two artifacts in turns on this machine, until it is clear which one is faster."""
+"""Measure two artifacts in turns, here or on a device, until it is clear which one is faster."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,26 @@ from edgekit.benchmarks import HERE, Request, inputs_in, job_of, loop
 from edgekit.benchmarks.comparison import LOOKS, UNSTABLE, Comparison, compare
 from edgekit.benchmarks.job import SCHEMA_VERSION, Job
 from edgekit.benchmarks.record import Journal, seal
-from edgekit.errors import BenchmarkError, UsageError
+from edgekit.devices import Device
+from edgekit.errors import BenchmarkError, EdgekitError, UsageError
 
 ROUNDS = 40
 TURN = 0.01  # seconds: short, so that both turns of a round find the machine in one state
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where turns are taken.
+
+    Attributes:
+        runtimes: Of each file.
+        about: What a record says of it.
+        start: Starts a pair of jobs: (jobs, pair, on_line, timeout) to exit code and last words.
+    """
+
+    runtimes: Sequence[str]
+    about: Mapping[str, Any]
+    start: Callable[..., tuple[int, str]]
 
 
 def interleave(
@@ -29,6 +47,8 @@ def interleave(
     turn_s: float = TURN,
     margin: float | None = None,
     output: Path | None = None,
+    device: Device | None = None,
+    provision: bool = False,
 ) -> Comparison:
     """Measure two files in turns and compare them; each look is of a new pair of processes.
 
@@ -40,6 +60,8 @@ def interleave(
         turn_s: Length of a turn in seconds; slow models take three inferences at least.
         margin: As for `compare`.
         output: Folder to keep both records in.
+        device: Where; None: on this machine.
+        provision: Bring the runtimes along to the device.
 
     Raises:
         UsageError: the request is not right.
@@ -51,17 +73,24 @@ def interleave(
             "Measure it twice, and compare the records.",
         )
     run_id = loop.new_run_id()
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+    paths = (first, second)
+    base = output if output is not None else loop.journal_path(run_id, None).parent
+    with (
+        tempfile.TemporaryDirectory(prefix="edgekit-") as folder,
+        _place(paths, request, device, base, provision) as place,
+    ):
         data = inputs_in(request.input_data, Path(folder))
-        jobs = [_job(path, request, data, run_id) for path in (first, second)]
-        base = output if output is not None else loop.journal_path(run_id, None).parent
-        headers = [_header(path, job) for path, job in zip((first, second), jobs, strict=True)]
+        jobs = [
+            replace(job_of(path, request, runtime, data), turns=True, run_id=run_id)
+            for path, runtime in zip(paths, place.runtimes, strict=True)
+        ]
+        headers = [_header(path, job, place) for path, job in zip(paths, jobs, strict=True)]
         with (
             Journal(base / f"{run_id}-first.jsonl", headers[0]) as one,
             Journal(base / f"{run_id}-second.jsonl", headers[1]) as two,
         ):
             for look in range(LOOKS):
-                _look((one, two), jobs, rounds, turn_s, look)
+                _look(place, (one, two), jobs, rounds, turn_s, look)
                 found = compare(one.record(), two.record(), margin=margin)
                 if found.verdict != UNSTABLE:
                     break
@@ -71,18 +100,45 @@ def interleave(
             return found
 
 
-def _job(path: Path, request: Request, data: dict[str, str], run_id: str) -> Job:
-    runtime = runtimes.choose(formats.of_path(path), request.runtime)
-    return replace(job_of(path, request, runtime, data), turns=True, run_id=run_id)
+@contextmanager
+def _place(
+    paths: Sequence[Path], request: Request, device: Device | None, base: Path, provision: bool
+) -> Iterator[Place]:
+    """Find out where turns are taken, and with which runtimes."""
+    if device is None:
+        found = [runtimes.choose(formats.of_path(path), request.runtime) for path in paths]
+        yield Place(found, HERE, partial(_start_here, base))
+        return
+    from edgekit.benchmarks import rivals
+
+    with rivals.benches(device, paths, request.runtime, provision=provision) as places:
+        names = [each.runtime for each in places]
+        yield Place(names, places[0].about, partial(rivals.start, places, paths))
 
 
-def _header(path: Path, job: Job) -> dict[str, Any]:
+def _start_here(
+    base: Path,
+    jobs: Sequence[Job],
+    pair: Mapping[str, Any],
+    on_line: Callable[[str], Any],
+    timeout: float,
+) -> tuple[int, str]:
+    asked = {**pair, "rivals": [job.to_json() for job in jobs]}
+    return loop.start_here(asked, base / f"{pair['run_id']}.jsonl", on_line, timeout)
+
+
+def _header(path: Path, job: Job, place: Place) -> dict[str, Any]:
     note = registry.load("runtimes", job.runtime).NOTE
-    return loop.header_of(path, job, note=note, target=HERE)
+    return loop.header_of(path, job, note=note, target=place.about)
 
 
 def _look(
-    journals: tuple[Journal, Journal], jobs: Sequence[Job], rounds: int, turn_s: float, look: int
+    place: Place,
+    journals: tuple[Journal, Journal],
+    jobs: Sequence[Job],
+    rounds: int,
+    turn_s: float,
+    look: int,
 ) -> None:
     """Let one pair of processes take its turns; every line goes to the journal of its side."""
     last: dict[str, Any] = {}
@@ -101,12 +157,15 @@ def _look(
     pair = {
         "schema_version": SCHEMA_VERSION,
         "run_id": jobs[0].run_id,
-        "rivals": [job.to_json() for job in jobs],
         "rounds": rounds,
         "turn_s": turn_s,
         "pairs": 1,
     }
-    code, said = loop.start_here(pair, journals[0].path, sort_in, 600 + 20 * rounds * turn_s)
+    try:
+        code, said = place.start(jobs, pair, sort_in, 600 + 20 * rounds * turn_s)
+    except EdgekitError as error:  # a device's
+        journals[0].fail(error.to_json())
+        raise loop.kept(error, journals[0]) from None
     if last.get("event") == "error":
         raise loop.error_of(last)
     if code:

@@ -32,6 +32,7 @@ _PACKAGES = {
     "tensorflow": "tensorflow",
     "onnxruntime": "onnxruntime",
 }
+_LIBRARIES = {"litert": "libLiteRt.so", "onnxruntime": "libonnxruntime.so"}  # of the native runner
 _OUTPUTS = "outputs"
 NATIVE = "edgekit_runner"  # the program's name, in the folder that a device's `runner` names
 _QUIET = {"ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
@@ -75,18 +76,11 @@ def bench(
         DeviceError: the device cannot be used.
         UnavailableError: it has no Python, or no such runtime.
     """
-    wanted = _wanted(device, format_name, runtime)
+    wanted = runtimes_for(device, format_name, runtime)
     with transports.connect(device) as connection:
         connection.lock(f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}")
         facts = probing.facts(connection, device.python)
         command, env = _runner(connection, device, facts)
-        if provision and device.runner is None:
-            from edgekit.provisioning import environment
-
-            env |= environment(connection, device, _PACKAGES[wanted[0]])
-            found = wanted[0]
-        else:
-            found = _installed(connection, command, env, device, wanted)
         about = {
             "name": device.target,
             "device": device.name,
@@ -95,7 +89,24 @@ def bench(
             "provisioned": provision,
             "facts": facts,
         }
-        yield Bench(device, connection, command, env, found, about)
+        yield with_runtime(Bench(device, connection, command, env, "", about), wanted)
+
+
+def with_runtime(place: Bench, wanted: tuple[str, ...]) -> Bench:
+    """Return the bench with the first of those runtimes that is there, or brought along.
+
+    Raises:
+        UnavailableError: none is.
+    """
+    if place.about["provisioned"] and place.device.runner is None:
+        from edgekit.provisioning import environment
+
+        found = environment(place.connection, place.device, _PACKAGES[wanted[0]])
+        folders = [place.env.get("PYTHONPATH", ""), found["PYTHONPATH"]]
+        env = {**place.env, "PYTHONPATH": ":".join(filter(None, folders))}
+        return replace(place, env=env, runtime=wanted[0])
+    there = _installed(place.connection, place.agent, place.env, place.device, wanted)
+    return replace(place, runtime=there)
 
 
 def _runner(
@@ -123,7 +134,7 @@ def _runner(
     return (device.python, str(agent)), dict(_QUIET)
 
 
-def _wanted(device: Device, format_name: str, runtime: str | None) -> tuple[str, ...]:
+def runtimes_for(device: Device, format_name: str, runtime: str | None) -> tuple[str, ...]:
     """Return the runtimes that may be used, the best first."""
     known = _RUNTIMES.get(format_name)
     if known is None:
@@ -158,11 +169,14 @@ def _installed(
             "It needs Python 3.9 or newer.",
         ) from None
     names = " or ".join(_PACKAGES[name] for name in wanted)
-    raise UnavailableError(
-        f"Device {printable(device.name)!r} has no {names}.",
+    hint = (
         f"Install it there: {device.python} -m pip install {_PACKAGES[wanted[0]]}; "
-        "or let edgekit bring it along: --provision",
+        "or let edgekit bring it along: --provision"
     )
+    if device.runner is not None:
+        libraries = " or ".join(_LIBRARIES[name] for name in wanted if name in _LIBRARIES)
+        hint = f"Put {libraries} for the device into {device.runner}, beside the runner."
+    raise UnavailableError(f"Device {printable(device.name)!r} has no {names}.", hint)
 
 
 def measure(
@@ -203,15 +217,14 @@ def measure(
             journal.add(_in_session(text, session) if kept else text)
 
         try:
-            pushed = _pushed(place, path, job)
+            there = push_job(place, pushed(place, path, job).to_json())
             done = place.connection.run(
-                [*place.agent, "run", pushed], timeout=timeout, on_line=on_line, env=place.env
+                [*place.agent, "run", there], timeout=timeout, on_line=on_line, env=place.env
             )
         except EdgekitError as error:
             journal.fail(error.to_json())
             raise loop.kept(error, journal) from None
-        code = 128 - done.returncode if done.returncode > 128 else done.returncode
-        record = loop.conclude(journal, code, printable(_last_words(done.stderr)))
+        record = loop.conclude(journal, *how_it_ended(done))
         if job.outputs_folder is not None:
             _pull_outputs(place.connection, record, Path(job.outputs_folder))
         if output is not None:
@@ -219,8 +232,22 @@ def measure(
         return record
 
 
-def _pushed(place: Bench, path: Path, job: Job) -> str:
-    """Push the model, the inputs and the job; return the job's path on the device.
+def how_it_ended(done: transports.Finished) -> tuple[int, str]:
+    """Return a runner's exit code, negative for a signal, and its last words."""
+    code = 128 - done.returncode if done.returncode > 128 else done.returncode
+    return code, printable(_last_words(done.stderr))
+
+
+def push_job(place: Bench, asked: Mapping[str, Any]) -> str:
+    """Push a job whose files are there; return its path on the device."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        file = Path(folder, "job.json")
+        file.write_text(json.dumps(asked, indent=1) + "\n")
+        return str(place.connection.push(file, file.name))
+
+
+def pushed(place: Bench, path: Path, job: Job) -> Job:
+    """Push the model and the inputs; return the job that names them as they are on the device.
 
     Files get names of ours over there: their own may be anything.
     """
@@ -234,22 +261,19 @@ def _pushed(place: Bench, path: Path, job: Job) -> str:
         else each
         for number, each in enumerate(job.inputs)
     ]
-    there = replace(
+    return replace(
         job,
         model=model.name,
         inputs=tuple(inputs),
         outputs_folder=_OUTPUTS if job.outputs_folder is not None else None,
     )
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        there.write(Path(folder, "job.json"))
-        return str(push(Path(folder, "job.json"), "job.json"))
 
 
 def _pull_outputs(connection: Connection, record: BenchmarkRecord, folder: Path) -> None:
     """Fetch the outputs of the first inference; a device says their names, but does not choose."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in record.outputs:
-        if re.fullmatch(r"out\d{1,4}\.npy", str(name)) is None:
+        if re.fullmatch(r"out\d{1,4}\.(npy|raw)", str(name)) is None:
             raise DeviceError(f"The device names an output {printable(str(name))!r}.")
         connection.pull(f"{_OUTPUTS}/{name}", folder / name)
 

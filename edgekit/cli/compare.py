@@ -22,6 +22,8 @@ from edgekit.cli import _options as shared
     "--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Threads."
 )
 @click.option("--runtime", help="Runtime to use (default: the best one here).")
+@click.option("--device", help="With --interleave: device to measure on.")
+@click.option("--provision", is_flag=True, help="Bring the runtimes along to the device.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Keep both records."
 )
@@ -37,6 +39,8 @@ def command(
     margin: float | None,
     threads: int,
     runtime: str | None,
+    device: str | None,
+    provision: bool,
     output: Path | None,
     fail_if_slower: bool,
     as_json: bool,
@@ -58,6 +62,8 @@ def command(
         margin=None if margin is None else margin / 100,
         threads=threads,
         runtime=runtime,
+        device=device,
+        provision=provision,
         output=output,
     )
     if as_json:

@@ -99,6 +99,11 @@ class Session:
                     return line.rstrip("\n")
             if kind == "end":
                 break
+        else:
+            raise DeviceError(
+                f"{self._where.capitalize()} did not answer within {_SHORT:g} s.",
+                "Is it switched on, and on its cable or network?",
+            )
         said = printable(err.decode(errors="replace").strip()[-300:])
         raise DeviceError(
             f"No workspace could be made on {self._where}" + (f": {said}." if said else "."),

@@ -3,17 +3,23 @@
 import os
 import shutil
 import subprocess
+import time
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from edgekit import provisioning, transports
 from edgekit.devices import Device
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "board.sh"
+CROSS = "aarch64-linux-gnu-gcc"
+OURS = ("777", "edgekit_runner", "device_agent.py")  # words of what we start on a device
+LIBRARIES = {"ai-edge-litert": "libLiteRt.so", "onnxruntime": "libonnxruntime.so"}
 BOARD = Path(os.environ.get("EDGEKIT_BOARD", ROOT / "build" / "board"))
 
 
@@ -28,6 +34,25 @@ class Booted:
     def cable(self, state: str) -> None:
         """Pull the cable (``down``) or plug it in (``up``)."""
         subprocess.run(["ip", "link", "set", self.link, state], check=True)
+
+
+def seen_on(booted: Booted) -> tuple[list[str], list[str]]:
+    """Return the files of ours on a device, and the processes."""
+    with transports.connect(booted.device) as connection:
+        place = connection.workspace
+        names = connection.run(["ls", "-a", str(place.parent)], timeout=30).stdout.split()
+        shown = connection.run(["sh", "-c", "cat /proc/[0-9]*/cmdline"], timeout=30).stdout
+    files = [name for name in names if name.startswith("edgekit") and name != place.name]
+    return files, [word for word in shown.split("\0") if word.endswith(OURS)]
+
+
+def becomes_clean(booted: Booted, seconds: float = 90) -> bool:
+    until = time.monotonic() + seconds
+    while seen_on(booted) != ([], []):
+        if time.monotonic() > until:
+            return False
+        time.sleep(1)
+    return True
 
 
 def boot(kind: str) -> Iterator[Booted]:
@@ -57,9 +82,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("home")
     (folder / ".ssh").mkdir(mode=0o700)
     before = dict(os.environ)
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # each has devices of its own
     os.environ.update(
         HOME=str(folder),
-        ANDROID_ADB_SERVER_PORT="5947",
+        ANDROID_ADB_SERVER_PORT=str(5947 + int(worker.removeprefix("gw") or 0)),
         EDGEKIT_CONFIG=str(folder / "config"),
     )
     os.environ.pop("SSH_AUTH_SOCK", None)
@@ -86,3 +112,29 @@ def phone(home: Path) -> Iterator[Booted]:
     """An emulated phone."""
     assert shutil.which("ip")
     yield from boot("phone")
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory) -> Path:
+    """The native runner for the phone, and the runtimes' libraries beside it."""
+    if shutil.which(CROSS) is None:
+        pytest.skip(f"needs {CROSS}: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
+    folder = tmp_path_factory.mktemp("runner")
+    subprocess.run(
+        [ROOT / "scripts/build_runner.sh", folder / "edgekit_runner"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "CC": CROSS},
+    )
+    about = {"python": (3, 11), "machine": "aarch64", "glibc": 36}
+    for package, library in LIBRARIES.items():
+        for wheel in provisioning._wheels(package, about):
+            if wheel.name.startswith(package.replace("-", "_")):
+                unpack(wheel, library, folder)
+    return folder
+
+
+def unpack(wheel: Path, library: str, folder: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if Path(name).name.startswith(library)]
+        (folder / library).write_bytes(archive.read(min(names, key=len)))

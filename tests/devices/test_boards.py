@@ -7,12 +7,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from edgekit import formats, runtimes, transports
-from edgekit.benchmarks import Request, job_of, loop, remote
-from edgekit.benchmarks.record import Journal
+from edgekit import transports
 from edgekit.errors import (
     DeviceBusyError,
     DeviceError,
@@ -21,6 +18,7 @@ from edgekit.errors import (
     LinkLostError,
 )
 from edgekit.transports import _session
+from tests.devices.conftest import becomes_clean, seen_on
 
 pytestmark = pytest.mark.boards
 
@@ -34,28 +32,9 @@ def booted(request):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """A device that is silent for 5 s is given up."""
-    for name, value in {"BEAT": 0.5, "DEAD": 5.0, "GRACE": 30.0}.items():
+    """A device that is silent for 10 s is given up, and waited for 5 s."""
+    for name, value in {"BEAT": 0.5, "DEAD": 10.0, "GRACE": 5.0}.items():
         monkeypatch.setattr(_session, name, value)
-
-
-def seen_on(booted) -> tuple[list[str], list[str]]:
-    """Return the files of ours on a device, and the processes."""
-    with transports.connect(booted.device) as connection:
-        place = connection.workspace
-        names = connection.run(["ls", "-a", str(place.parent)], timeout=30).stdout.split()
-        shown = connection.run(["sh", "-c", "cat /proc/[0-9]*/cmdline"], timeout=30).stdout
-    files = [name for name in names if name.startswith("edgekit") and name != place.name]
-    return files, [word for word in shown.split("\0") if word == "777"]
-
-
-def becomes_clean(booted, seconds: float = 90) -> bool:
-    until = time.monotonic() + seconds
-    while seen_on(booted) != ([], []):
-        if time.monotonic() > until:
-            return False
-        time.sleep(1)
-    return True
 
 
 def test_runs_pushes_and_pulls(booted, tmp_path):
@@ -111,6 +90,7 @@ def test_cable_pulled_while_a_program_runs(booted, hasty):
 
 @pytest.mark.slow  # 80 MB through an emulated sshd: minutes on a busy machine
 def test_push_goes_on_after_the_cable_was_pulled(booted, hasty, tmp_path, monkeypatch):
+    monkeypatch.setattr(_session, "GRACE", 60.0)
     local = tmp_path / "big"
     local.write_bytes(os.urandom(80_000_000))
     with transports.connect(booted.device) as connection:
@@ -123,7 +103,7 @@ def test_push_goes_on_after_the_cable_was_pulled(booted, hasty, tmp_path, monkey
                 if not cut.is_set():
                     cut.set()
                     threading.Timer(0.15, booted.cable, ["down"]).start()
-                    threading.Timer(8.0, booted.cable, ["up"]).start()
+                    threading.Timer(13.0, booted.cable, ["up"]).start()
                 return real(path, remote, done)
 
             return send
@@ -244,42 +224,3 @@ def test_nobody_else_reaches_the_devices(pi, phone):
     vsock = subprocess.run(["ss", "-lH", "--vsock"], capture_output=True, text=True).stdout
     assert "5555" not in vsock
     assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == "0\n"
-
-
-# -- Whole runs ------------------------------------------------------------------------------------
-
-MODELS = Path(__file__).parents[1] / "contracts" / "models"
-
-
-@pytest.mark.parametrize(
-    ("model", "runtime"),
-    [("affine.tflite", "litert"), ("affine.tflite", "tflite_runtime"), ("affine.onnx", None)],
-)
-def test_provisioned_runs_give_the_hosts_outputs(pi, tmp_path, model, runtime):
-    asked = Request(runs=3, warmup_seconds=0.0, runtime=runtime)
-    place = replace(pi.device, emulated=False)  # it is to be found out
-    with remote.bench(place, formats.of_path(MODELS / model), runtime, provision=True) as bench:
-        there = replace(
-            job_of(MODELS / model, asked, bench.runtime), outputs_folder=str(tmp_path / "there")
-        )
-        record = remote.measure(bench, MODELS / model, there, timeout=500)
-    assert len(record.samples_s) == 3
-    assert record.error is None
-    assert record.emulator == "qemu-user"
-    assert record.to_json()["median_s"] is None
-    here = replace(
-        there, runtime=runtimes.choose(there.format), outputs_folder=str(tmp_path / "here")
-    )
-    with Journal(tmp_path / "here.jsonl", {**_HEADER, "job": here.to_json()}) as journal:
-        loop.run_here(here, journal, 300)
-    names = sorted(each.name for each in (tmp_path / "here").iterdir())
-    assert names == sorted(each.name for each in (tmp_path / "there").iterdir())
-    assert names
-    for name in names:
-        np.testing.assert_allclose(
-            np.load(tmp_path / "there" / name), np.load(tmp_path / "here" / name), atol=1e-5
-        )
-    assert seen_on(pi) == ([], [])
-
-
-_HEADER = {"path": "model", "sha256": ""}

@@ -194,3 +194,32 @@ def test_times_of_an_emulator_are_never_shown(elsewhere, tmp_path, capsys):
 def test_public_verb_reaches_devices(elsewhere):
     record = edgekit.benchmark(MODEL, device="local", runs=3, warmup_seconds=0)
     assert len(record.samples_s) == 3
+
+
+def test_two_files_take_turns_on_a_device(elsewhere, tmp_path):
+    onnx = MODELS / "affine.onnx"
+    found = edgekit.compare(
+        MODELS / "affine.tflite",
+        onnx,
+        interleave=True,
+        rounds=10,
+        turn_seconds=1e-3,
+        margin=9.0,
+        device="local",
+        output=tmp_path / "kept",
+    )
+    assert found.rounds in (10, 20, 30, 40)
+    first, second = (read_record(path) for path in sorted((tmp_path / "kept").iterdir()))
+    assert (first.runtime[:6], second.runtime[:4]) == ("LiteRT", "ONNX")
+    assert first.target["device"] == "local"
+    assert len(first.samples_s) >= 30
+    assert left(elsewhere) == []
+    (tmp_path / "edgekit.toml").write_text(
+        f'[devices.it]\ntransport = "local"\npython = "{sys.executable}"\nemulated = true\n'
+        '[devices.bare]\ntransport = "local"\nrunner = "."\n'
+    )
+    with pytest.raises(UsageError, match="its times say nothing of a device"):
+        edgekit.compare(onnx, onnx, interleave=True, device="it")
+    with pytest.raises(UsageError, match="native runner starts no processes"):
+        edgekit.compare(onnx, onnx, interleave=True, device="bare")
+    assert left(elsewhere) == []
