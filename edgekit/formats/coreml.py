@@ -18,6 +18,7 @@ from edgekit.formats import Option, Options, mapped, missing, unmade, versions
 from edgekit.passes import functionalize
 from edgekit.passes.graph import calls
 from edgekit.passes.legalization import describe, legalize
+from edgekit.passes.rules import rules_for
 from edgekit.processing.baking import IMAGE, PIXELS
 from edgekit.program import Program
 from edgekit.recipe import Precision, Recipe
@@ -97,6 +98,7 @@ def warm_up() -> None:
     from edgekit.formats import _coreml_ops
 
     _coreml_ops.register()
+    rules_for("coreml")
 
 
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:

@@ -20,6 +20,7 @@ from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, unmade, versions
 from edgekit.layers import in_module
 from edgekit.passes.legalization import legalize
+from edgekit.passes.rules import rules_for
 from edgekit.program import Program
 from edgekit.recipe import Precision, Recipe
 from edgekit.tensors import DType, Signature
@@ -101,6 +102,7 @@ def warm_up() -> None:
     ):
         importlib.import_module(module)
     _accepted()  # takes a second, which is free while the model is exported
+    rules_for("onnx")
 
 
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:

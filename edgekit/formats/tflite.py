@@ -20,6 +20,7 @@ from edgekit.clock import CONVERTER, timed
 from edgekit.errors import ConversionError, UnavailableError
 from edgekit.formats import Option, Options, mapped, missing, unmade, versions
 from edgekit.passes.legalization import legalize
+from edgekit.passes.rules import rules_for
 from edgekit.program import Program
 from edgekit.recipe import Precision, Recipe
 from edgekit.tensors import Dim, DType, Signature, TensorSpec
@@ -100,8 +101,12 @@ def _reason_against(precision: Precision) -> str | None:
 
 
 def warm_up() -> None:
-    """Import the converter."""
+    """Import the converter, and learn what it takes."""
     import litert_torch._convert.core  # noqa: F401 - imported for its time
+    from litert_torch import fx_infra
+
+    _decomposed_by(fx_infra)
+    rules_for("tflite")
 
 
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgekit.fused import layers_kept
+from edgekit.passes.writes import write_nothing
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
-    from torch.fx import Graph, GraphModule, Node
+    from torch.fx import GraphModule, Node
 
 _KEPT = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")  # whose line it is
 
@@ -34,12 +35,6 @@ def calls(exported: ExportedProgram) -> list[Node]:
 def name_of(node: Node) -> str:
     """Return the operator that a node calls, as in ``aten.add.Tensor``."""
     return str(node.target)
-
-
-def mutates(node: Node) -> bool:
-    """Whether a node calls an operator that writes into its arguments."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
 
 
 def replace_node(exported: ExportedProgram, old: Node, new: Node) -> None:
@@ -193,10 +188,6 @@ def spliced(
 # -- Parts -----------------------------------------------------------------------------------------
 
 
-class _DeclinedError(Exception):
-    """The function leaves this node as it is."""
-
-
 def _trace(
     function: Callable[..., Any], values: list[Any], mode: Any, composites: bool
 ) -> GraphModule | None:
@@ -204,52 +195,22 @@ def _trace(
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    def guarded(*inputs: Any) -> Any:
+    def plain(*inputs: Any) -> Any:
         result = function(*inputs)
-        if result is NotImplemented:
-            raise _DeclinedError
         return tuple(result) if isinstance(result, tuple) else result  # without names of fields
 
     allowed = mode.allow_non_fake_inputs
     mode.allow_non_fake_inputs = True
     try:
         with mode, layers_kept(), torch.no_grad():
-            traced = make_fx(guarded, pre_dispatch=composites)(*values)
-            _write_nothing(traced.graph)
-    except _DeclinedError:
-        return None
+            if function(*values) is NotImplemented:  # asked first: to set up a trace takes longer
+                return None
+            traced = make_fx(plain, pre_dispatch=composites)(*values)
+            write_nothing(traced.graph)  # what is left is for `edgekit.passes.functionalize`
     finally:
         mode.allow_non_fake_inputs = allowed
     traced.graph.eliminate_dead_code()
     return traced
-
-
-def _write_nothing(graph: Graph) -> None:
-    """Turn ``add_(x, y)`` into ``add(x, y)`` wherever x is a value of its own, not a view.
-
-    What is left is for `edgekit.passes.functionalize`, which takes longer.
-    """
-    import torch
-
-    place = {node: index for index, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        written: Any = node.args[0] if node.args else None
-        if not mutates(node) or not hasattr(written, "users") or _is_view(written):
-            continue
-        base, _, overload = str(node.target).removeprefix("aten.").partition(".")
-        packet = getattr(torch.ops.aten, base.removesuffix("_"), None)
-        if not base.endswith("_") or not hasattr(packet, overload):
-            continue
-        node.target = getattr(packet, overload)
-        written.replace_all_uses_with(
-            node, delete_user_cb=lambda user, at=place[node]: place[user] > at
-        )
-
-
-def _is_view(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    returned = schema.returns if schema is not None and not schema.is_mutable else ()
-    return node.op == "placeholder" or any(each.alias_info is not None for each in returned)
 
 
 def _splice(
