@@ -10,6 +10,7 @@ that the program's inputs need no new entry.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.passes import PassResult
@@ -35,6 +36,9 @@ def run(exported: ExportedProgram) -> PassResult:
     return PassResult(exported, len(norms) - len(declined), tuple(declined))
 
 
+_PART = 2**15  # numbers; PyTorch computes so many on one thread, and in the processor's cache
+
+
 class _Weights:
     """The weights of a program by the node that brings them in."""
 
@@ -43,6 +47,7 @@ class _Weights:
         self.names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self.state = exported.state_dict
         self.exported = exported
+        self.tensors_at = Counter(map(_memory, self.state.values()))
 
     def of(self, node: Any) -> torch.Tensor | None:
         """Return the weight that `node` is, if it is one that nothing else shares."""
@@ -50,9 +55,7 @@ class _Weights:
         if name is None or name not in self.state or len(node.users) != 1:
             return None
         tensor = self.state[name]
-        place = tensor.untyped_storage().data_ptr()
-        shared = sum(t.untyped_storage().data_ptr() == place for t in self.state.values())
-        return tensor if shared == 1 else None
+        return tensor if self.tensors_at[_memory(tensor)] <= 1 else None
 
     def value(self, node: Any, default: float | None = None) -> Any:
         """Return the weight that `node` is, in float64; `default` where there is no node."""
@@ -61,6 +64,18 @@ class _Weights:
         tensor = self.of(node)
         assert tensor is not None
         return tensor.detach().double()
+
+    def scale(self, node: Any, factors: Any) -> None:
+        """Multiply the weight that `node` is; in float64, a part at a time, which is faster."""
+        import torch
+
+        old: Any = self.state[self.names[node.name]].detach()
+        new: Any = torch.empty_like(old)
+        rows = max(1, _PART // max(1, old[0].numel()))
+        parts = (each.split(rows) for each in (new, old, factors))
+        for part, before, by in zip(*parts, strict=True):
+            part.copy_(before.double() * by)
+        self.replace(node, new)
 
     def replace(self, node: Any, value: torch.Tensor) -> None:
         """Give the weight that `node` is a new value."""
@@ -71,6 +86,10 @@ class _Weights:
         value = value.to(old.dtype)
         is_parameter = isinstance(old, torch.nn.Parameter)
         self.state[name] = torch.nn.Parameter(value, False) if is_parameter else value
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _fold(norm: Node, weights: _Weights) -> str | None:
@@ -88,7 +107,7 @@ def _fold(norm: Node, weights: _Weights) -> str | None:
     scale = (weights.value(variance) + epsilon).rsqrt() * weights.value(gamma, 1.0)
     shift = weights.value(bias, 0.0) - weights.value(mean)
     offset = shift * scale + weights.value(beta, 0.0)
-    weights.replace(weight, weights.value(weight) * _spread(scale, layer, weights.of(weight)))
+    weights.scale(weight, _spread(scale, layer, weights.of(weight)))
     home = mean if beta is None else beta
     weights.replace(home, offset)
     layer.args = (*layer.args[:2], home, *layer.args[3:])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.fused import layers_kept
 from edgekit.passes import PassResult
-from edgekit.passes.graph import calls, expand, fake_mode, name_of, replace_node
+from edgekit.passes.graph import Traces, calls, expand, fake_mode, name_of, replace_node
 from edgekit.passes.writes import is_composed_view, mutates, value_of, write_nothing
 from edgekit.quiet import quiet
 
@@ -63,9 +63,10 @@ def _rewritten(exported: ExportedProgram) -> bool:
                 _write_batch_norm(exported, node)
         functional = write_nothing(exported.graph)
         _name_outputs(exported)
+    traces: Traces = {}
     while functional and (todo := [(node, how) for node in calls(exported) if (how := _way(node))]):
         for node, how in todo:
-            expand(exported, node, how, composites=False)
+            expand(exported, node, how, composites=False, traces=traces)
     return functional
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgekit.fused import layers_kept
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import GraphModule, Node
 
+Traces = dict[Any, "GraphModule | None"]
 _KEPT = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")  # whose line it is
 
 
@@ -105,6 +107,7 @@ def expand(
     function: Callable[..., Any],
     *,
     composites: bool = True,
+    traces: Traces | None = None,
 ) -> bool:
     """Replace a node by the operators that `function` calls, given the node's own arguments.
 
@@ -113,6 +116,8 @@ def expand(
         node: The node.
         function: What to put in its place.
         composites: Keep operators that PyTorch itself composes of others, such as ``linear``.
+        traces: What functions called before, for arguments of the same kinds: most models repeat
+            themselves.
 
     Returns:
         False, and the node stays as it is, where the function returns NotImplemented.
@@ -132,8 +137,11 @@ def expand(
         args, kwargs = pytree.tree_unflatten(filled, layout)
         return function(*args, **kwargs)
 
-    values = [each.meta["val"] for each in nodes]
-    traced = _trace(on_values, values, fake_mode(exported), composites)
+    mode, known = fake_mode(exported), {} if traces is None else traces
+    key = (mode, composites, _identity(function), str(layout), *_kinds(leaves))
+    if key not in known:
+        known[key] = _trace(on_values, _told_apart(nodes), mode, composites)
+    traced = known[key]
     if traced is None:
         return False
     results = _splice(exported, node, traced, nodes)
@@ -186,6 +194,39 @@ def spliced(
 
 
 # -- Parts -----------------------------------------------------------------------------------------
+
+
+def _identity(function: Any) -> Any:
+    """Return what two functions have in common that do the same."""
+    return (function.func, function.args) if isinstance(function, partial) else function
+
+
+def _kinds(leaves: list[Any]) -> list[Any]:
+    """Return what a trace knows of its arguments, for nodes: which are one, shapes and types."""
+    from torch.fx import Node as FxNode
+
+    places: dict[Node, int] = {}
+    kinds: list[Any] = []
+    for leaf in leaves:
+        if not isinstance(leaf, FxNode):
+            kinds.append((type(leaf), leaf))
+            continue
+        value = leaf.meta["val"]
+        sizes = (*getattr(value, "shape", (None,)), *_strides(value))
+        told = (places.setdefault(leaf, len(places)), getattr(value, "dtype", None), sizes)
+        kinds.append(told if all(type(size) is int for size in sizes) else object())
+    return kinds
+
+
+def _strides(value: Any) -> tuple[Any, ...]:
+    return tuple(value.stride()) if hasattr(value, "stride") else ()
+
+
+def _told_apart(nodes: list[Node]) -> list[Any]:
+    """Return the descriptions of nodes' values, one object per node: traces know them by that."""
+    owners: dict[int, Node] = {}
+    values = [(each, each.meta["val"]) for each in nodes]
+    return [v if owners.setdefault(id(v), each) is each else v.detach() for each, v in values]
 
 
 def _trace(

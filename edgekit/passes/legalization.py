@@ -20,7 +20,7 @@ from edgekit.blame import traced_line
 from edgekit.clock import timed
 from edgekit.errors import UnsupportedOperatorError
 from edgekit.passes import functionalize
-from edgekit.passes.graph import calls, expand, name_of
+from edgekit.passes.graph import Traces, calls, expand, name_of
 from edgekit.passes.rules import Rule, rules_for
 from edgekit.quiet import quiet
 
@@ -48,6 +48,7 @@ def legalize(exported: ExportedProgram, format_name: str, accepts: Accepts) -> E
     """
     rules = rules_for(format_name)
     declined: set[Node] = set()
+    traces: Traces = {}
     changed = 0
     with quiet(), timed("legalization"):
         before: tuple[str, ...] = _BEFORE.get(format_name, ())
@@ -57,7 +58,9 @@ def legalize(exported: ExportedProgram, format_name: str, accepts: Accepts) -> E
             exported, changed = result.exported, changed + result.rewrites
         for _ in range(_ROUNDS):
             todo = [n for n in calls(exported) if n not in declined]
-            rewritten = sum(_rewrite(exported, node, rules, accepts, declined) for node in todo)
+            rewritten = sum(
+                _rewrite(exported, node, rules, accepts, declined, traces) for node in todo
+            )
             changed += rewritten
             if not rewritten:
                 break
@@ -74,19 +77,20 @@ def _rewrite(
     rules: dict[str, tuple[Rule, ...]],
     accepts: Accepts,
     declined: set[Node],
+    traces: Traces,
 ) -> bool:
     """Rewrite one node if there is need and a way; remember it otherwise."""
     name = name_of(node).removeprefix("aten.")
     for rule in rules.get(name, ()):
         rewrite = partial(rule.rewrite, node.target) if rule.is_shared else rule.rewrite
         try:
-            if expand(exported, node, rewrite):
+            if expand(exported, node, rewrite, traces=traces):
                 return True
         except Exception as error:
             raise passes.broken(f"{rule.name} of {name}", (), error) from error
     if not accepts(node.target):
         for decomposition in _decompositions(node.target):
-            if expand(exported, node, decomposition, composites=False):
+            if expand(exported, node, decomposition, composites=False, traces=traces):
                 return True
     declined.add(node)
     return False

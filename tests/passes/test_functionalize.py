@@ -15,11 +15,12 @@ from edgekit.quiet import quiet
 from tests.conformance import operators
 
 X = torch.linspace(-2, 2, 12).reshape(3, 4)
-# PyTorch takes "shrink" apart, which legalization does where it must.
+# PyTorch takes "shrink" apart, which legalization does where it must, and leaves a part of
+# "cartesian_prod" whole.
 SUITE = [
     pytest.param(name, marks=[pytest.mark.slow] if place % 16 else [])
     for place, name in enumerate(operators.suite())
-    if "shrink" not in name
+    if "shrink" not in name and "cartesian_prod" not in name
 ]
 
 
