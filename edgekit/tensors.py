@@ -124,6 +124,9 @@ class TensorSpec:
         source_dtype: Element type in the source model, where the format had to change it.
         source_shape: Shape in the source model, where the format had to change it: the elements
             are the same ones in the same order.
+        scale: Of an integer that stands for a float of the source: ``float = scale * (integer -
+            zero_point)``.  None where elements are numbers themselves.
+        zero_point: The integer that stands for zero.
     """
 
     name: str
@@ -132,6 +135,20 @@ class TensorSpec:
     layout: str | None = None
     source_dtype: DType | None = None
     source_shape: tuple[int, ...] | None = None
+    scale: float | None = None
+    zero_point: int = 0
+
+    def quantized(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the integers that stand for floats of the source."""
+        assert self.scale is not None
+        limits = np.iinfo(self.dtype.numpy())
+        rounded = np.round(array.astype(np.float64) / self.scale) + self.zero_point
+        return np.clip(rounded, limits.min, limits.max).astype(self.dtype.numpy())
+
+    def dequantized(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the floats that integers stand for."""
+        assert self.scale is not None
+        return ((array.astype(np.float32) - self.zero_point) * self.scale).astype(np.float32)
 
     def __str__(self) -> str:
         dims = ", ".join(str(d) for d in self.shape)
@@ -164,6 +181,8 @@ class TensorSpec:
             data["source_dtype"] = self.source_dtype.value
         if self.source_shape is not None:
             data["source_shape"] = list(self.source_shape)
+        if self.scale is not None:
+            data |= {"scale": self.scale, "zero_point": self.zero_point}
         return data
 
     @staticmethod
@@ -177,6 +196,8 @@ class TensorSpec:
             data.get("layout"),
             DType(source) if source else None,
             None if shape is None else tuple(shape),
+            data.get("scale"),
+            data.get("zero_point", 0),
         )
 
 

@@ -286,6 +286,8 @@ def feeds_for(signature: Signature, sample: Arrays) -> Arrays:
             array = array.transpose(0, 3, 1, 2)
         if array.dtype.kind == "b" and spec.dtype is not DType.BOOL:
             array = array.astype(spec.dtype.numpy())
+        if spec.scale is not None:
+            array = spec.quantized(array)
         if spec.source_shape is not None:
             array = array.reshape([size for size in spec.shape if isinstance(size, int)])
         feeds[spec.name] = array
@@ -293,14 +295,20 @@ def feeds_for(signature: Signature, sample: Arrays) -> Arrays:
 
 
 def as_in_source(signature: Signature, outputs: Arrays) -> Arrays:
-    """Give outputs the shapes that the source has, where the format changed them."""
-    shapes = {spec.name: spec.source_shape for spec in signature.outputs}
+    """Give outputs the values and shapes that the source has, where the format changed them."""
+    specs = {spec.name: spec for spec in signature.outputs}
     return {
-        name: array.reshape(shape)
-        if (shape := shapes.get(name)) is not None and array.size == math.prod(shape)
-        else array
+        name: _as_in_source(specs[name], array) if name in specs else array
         for name, array in outputs.items()
     }
+
+
+def _as_in_source(spec: TensorSpec, array: Array) -> Array:
+    if spec.scale is not None and array.dtype == spec.dtype.numpy():
+        array = spec.dequantized(array)
+    shape = spec.source_shape
+    same = shape is not None and array.size == math.prod(shape)
+    return array.reshape(shape) if same else array
 
 
 def judge(
@@ -309,8 +317,9 @@ def judge(
     """Hold one output, over all samples, to the tolerance."""
     first = values[0]
     reasons: list[str] = []
-    if DType.of(first) is not spec.dtype:
-        reasons.append(f"its type is {first.dtype.name}, not {spec.dtype.value}")
+    wanted = spec.dtype if spec.scale is None else DType.FLOAT32  # it is dequantized by now
+    if DType.of(first) is not wanted:
+        reasons.append(f"its type is {first.dtype.name}, not {wanted.value}")
     for value, reference in zip(values, references, strict=True):
         if value.shape != reference.shape:
             reasons.append(f"its shape is {list(value.shape)}, not {list(reference.shape)}")

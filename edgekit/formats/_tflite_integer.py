@@ -168,8 +168,26 @@ class _Walk:
         if len(kinds) > 1 or (kinds == {_SHORT} and self._name(op) in _NOT_IN_16_BITS):
             return False
         op.inputs = [self.integer.get(i, i) for i in op.inputs]
+        if self._name(op) == "MEAN":
+            self._reduce_in_place(op)
         self._give(op, [self._like(r, t) for r, t in zip(op.outputs, targets, strict=True)])
         return True
+
+    def _reduce_in_place(self, op: Any) -> None:
+        """Average along the axes that a transposition before moved: NPUs take those of images."""
+        before = next((e for e in self.written if op.inputs[0] in e.outputs), None)
+        if before is None or self._name(before) != "TRANSPOSE" or op.builtinOptions.keepDims:
+            return
+        order, axes = self._values(before.inputs[1]), self._values(op.inputs[1])
+        if order is None or axes is None:
+            return
+        gone = [int(order[axis]) for axis in axes.reshape(-1)]
+        left = [int(axis) for axis in order if axis not in gone]
+        if left != sorted(left):
+            return  # it would come out transposed
+        tensor = self._add(copy.copy(self._tensor(op.inputs[1])))
+        self._put(tensor, np.array(gone, axes.dtype))
+        op.inputs = [before.inputs[0], tensor]
 
     def _weighted(self, op: Any, places: tuple[int, int, int, int]) -> bool:
         at_input, at_weight, at_bias, axis = places

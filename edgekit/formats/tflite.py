@@ -39,6 +39,12 @@ OPTIONS = (
         "nchw",
         ("nchw", "nhwc"),
     ),
+    Option(
+        "io",
+        "Inputs and outputs of a static int8 TFLite model: float32, or int8 with a scale each.",
+        "float32",
+        ("float32", "int8"),
+    ),
 )
 _DEFAULT = "serving_default"
 _NARROW = {
@@ -115,7 +121,13 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     Where the inputs take listed sizes, each has a subgraph with fixed shapes: the largest is
     ``serving_default``, the others are named after their size, and all share the weights.
     """
+    if options["io"] == "int8" and not recipe.is_static:
+        raise ConversionError(
+            f"Inputs and outputs are int8 in static recipes, and {recipe.name} is none.",
+            "Use --recipe int8, or leave --io out.",
+        )
     from edgekit.formats import (
+        _tflite_border,
         _tflite_file,
         _tflite_integer,
         _tflite_loops,
@@ -155,6 +167,8 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         apart = {_tflite_weights.key_of(each) for each in integers.values()}
         content = _tflite_integer.fold(content, apart)
         content = _tflite_weights.store(content, integers)
+    if options["io"] == "int8":
+        content, signature = _tflite_border.narrow(content, signature)
     _tflite_file.write(content, signature, program.metadata, destination)
     return signature
 

@@ -28,10 +28,13 @@ _LAYERS = {"conv1d", "conv2d", "conv3d", "linear"}
 
 
 def relieve(prepared: GraphModule, ranges: Mapping[str, Ranges]) -> int:
-    """Raise the scales that need it in the observers of weights; return of how many channels."""
+    """Raise the scales that need it in the observers of weights; return of how many channels.
+
+    A layer whose ranges are not known is taken to read every integer in every channel.
+    """
     raised = 0
     for node in prepared.graph.nodes:
-        if base_name(node) not in _LAYERS or node.name not in ranges:
+        if base_name(node) not in _LAYERS:
             continue
         activation, observer = (_observer(prepared, argument) for argument in node.args[:2])
         if activation is None or observer is None or activation.dtype is not torch.int8:
@@ -40,17 +43,25 @@ def relieve(prepared: GraphModule, ranges: Mapping[str, Ranges]) -> int:
         groups = _groups(node)
         if groups == len(weight) > 1 == weight.shape[1]:
             continue  # depthwise: other kernels, with room enough
-        factor = _excess(weight, observer, activation, ranges[node.name], groups)
+        found = _integers(ranges.get(node.name), activation, weight.shape[1] * groups)
+        factor = _excess(weight, observer, found, groups)
         observer.min_val, observer.max_val = observer.min_val * factor, observer.max_val * factor
         raised += int((factor > 1).sum())
     return raised
 
 
-def _excess(weight: Tensor, observer: Any, activation: Any, ranges: Ranges, groups: int) -> Tensor:
-    """Return by how much the sums of each output channel exceed 16 bits; 1 where they do not."""
+def _integers(ranges: Ranges | None, activation: Any, channels: int) -> Ranges:
+    """Return the lowest and the highest unsigned integer that each input channel takes."""
+    if ranges is None:
+        return torch.zeros(channels), torch.full((channels,), 255.0)
     scale, zero = activation.calculate_qparams()
-    bounds = [(each / scale).round() + zero + 128 for each in ranges]  # as unsigned integers
-    low, high = (each.clamp(0, 255) for each in bounds)
+    low, high = ((each / scale).round() + zero + 128 for each in ranges)
+    return low.clamp(0, 255), high.clamp(0, 255)
+
+
+def _excess(weight: Tensor, observer: Any, ranges: Ranges, groups: int) -> Tensor:
+    """Return by how much the sums of each output channel exceed 16 bits; 1 where they do not."""
+    low, high = ranges
     integers = weight / observer.calculate_qparams()[0].reshape(-1, *[1] * (weight.dim() - 1))
     places = integers[0, 0].numel()
     rows = integers.movedim(1, -1).reshape(groups, len(weight) // groups, -1)  # channels last
@@ -75,8 +86,10 @@ def _groups(node: Node) -> int:
 
 def _observer(prepared: GraphModule, node: Any) -> Any:
     """Return the observer that stands before an argument, None where it is not quantized."""
-    called = getattr(node, "op", "") == "call_module"
-    return prepared.get_submodule(node.target) if called else None
+    if getattr(node, "op", "") != "call_module":
+        return None
+    found = prepared.get_submodule(node.target)
+    return getattr(found, "activation_post_process", found)  # in training it rounds as well
 
 
 def _value(prepared: GraphModule, node: Any) -> Tensor:

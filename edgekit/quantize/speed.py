@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Lower = Callable[["Program", Recipe, Path], "Signature"]
 _GAIN = 0.98  # a kind of layer changes sides for no less
 _NO_LOSS = 1.1  # within the noise of a busy machine
-_LITTLE = 0.1  # of the multiplications: a kind of layer with fewer is not tried by itself
+_LITTLE, _MOST = 0.1, 0.9  # of the multiplications: kinds of layers between are tried by themselves
 _ENOUGH = 0.9  # below it nothing more is tried
 _SECONDS, _BURST = 2.0, 3
 _SAMPLES = 2  # that ranges are found on for the while: time does not depend on them
@@ -75,7 +75,7 @@ def fit(
     held = "int8" if narrow <= _NO_LOSS else "float32"
     floating = set() if integer <= min(narrow, 1.0) else set(kinds)
     best = integer if not floating else (narrow if held == "int8" else 1.0)
-    for kind in weight if len(kinds) > 1 else ():
+    for kind in weight:
         other = floating ^ {kind}
         if len(other) == len(kinds) and held == "float32":
             continue  # that is the float artifact
@@ -151,15 +151,15 @@ def _fastest(run: Callable[[], Any]) -> float:
 
 
 def _kinds(program: Program, recipe: Recipe) -> tuple[dict[str, set[str]], list[str]]:
-    """Return the layers that a recipe makes in integers by kind, and the kinds that weigh most."""
+    """Return the layers that a recipe makes in integers by kind, and the kinds worth a trial."""
     found: dict[str, set[str]] = {}
     work: Counter[str] = Counter()
     for node in program.exported.graph.nodes:
         if base_name(node) in WEIGHTED and precision_of(node, recipe).is_static:
             found.setdefault(_kind(node), set()).add(layer_of(node))
             work[_kind(node)] += size_of(node)[0]
-    least = _LITTLE * work.total()
-    return found, [kind for kind, macs in work.most_common() if macs >= least]
+    least, most = _LITTLE * work.total(), _MOST * work.total()
+    return found, [kind for kind, macs in work.most_common() if least <= macs <= most]
 
 
 def _kind(node: Node) -> str:

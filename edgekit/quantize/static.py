@@ -13,7 +13,7 @@ from edgekit import passes
 from edgekit.dynamic import torch_shapes
 from edgekit.errors import ConversionError
 from edgekit.passes.graph import replace_node
-from edgekit.quantize import Quantization, rounding, saturation, watching, weights
+from edgekit.quantize import Quantization, oddities, rounding, saturation, watching, weights
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import lowest_sqnr, outputs_of, tensors
 from edgekit.quantize.dialects import is_quantize
@@ -49,8 +49,8 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         for sample in samples:
             prepared(**sample)
         saturation.relieve(prepared, ranges)
-    count = len(data.samples)
-    return finished(prepared, program, recipe, data.origin, count, (*data.notes, *notes))
+    said = (*data.notes, *oddities.notes(module, ranges), *notes)
+    return finished(prepared, program, recipe, data.origin, len(data.samples), said)
 
 
 def finished(

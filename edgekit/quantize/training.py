@@ -17,7 +17,9 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 from edgekit import passes
 from edgekit.exporting import export, to_numpy
 from edgekit.plan import in_memory
+from edgekit.quantize import saturation
 from edgekit.quantize.costs import tensors
+from edgekit.quantize.preparation import prepare as prepared
 from edgekit.quantize.quantizer import GraphQuantizer
 from edgekit.quantize.static import finished
 from edgekit.quiet import quiet
@@ -64,6 +66,7 @@ class TrainableModule(nn.Module):
         """Return the quantized program: `edgekit.convert` takes it, and this module as well."""
         with quiet():
             whole = copy.deepcopy(self.graph).apply(disable_observer)
+            saturation.relieve(whole, {})
             plain = copy.deepcopy(whole).apply(disable_fake_quant)
         with torch.no_grad():
             outputs = [plain(**tensors(each, self._program)) for each in self._program.samples]
@@ -75,6 +78,6 @@ class TrainableModule(nn.Module):
 def prepare(module: nn.Module, example_inputs: Any, recipe: Recipe) -> TrainableModule:
     """Export a module and simulate the quantization of a static recipe in it."""
     made = export(in_memory(copy.deepcopy(module), example_inputs, None))
-    return TrainableModule(
-        replace(made, exported=passes.run(made.exported)[-1].exported), recipe
-    ).train()
+    exported = passes.run(made.exported)[-1].exported
+    prepared(exported, recipe)
+    return TrainableModule(replace(made, exported=exported), recipe).train()

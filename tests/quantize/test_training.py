@@ -5,7 +5,7 @@ import torch
 
 import edgekit
 from edgekit.errors import UsageError
-from edgekit.quantize import prepare_qat
+from edgekit.quantize import dialects, prepare_qat
 
 
 def test_a_trained_module_is_converted_as_it_was_trained(network, image, tmp_path):
@@ -36,11 +36,11 @@ def test_a_trained_module_is_converted_as_it_was_trained(network, image, tmp_pat
         simulated = trained(torch.from_numpy(program.samples[0]["image"])).numpy()
     found = program.references[0]["output"]
     assert abs(found - simulated).max() < 0.02 * abs(found).max()
-    (result,) = edgekit.convert(
-        trained, recipe="int8", formats=["onnx"], output_dir=tmp_path
-    ).results
-    assert result.status == "passed", result.error or result.verification
-    assert result.verification.calibration == "ranges found while training, on 112 batches"
+    report = edgekit.convert(trained, recipe="int8", output_dir=tmp_path)
+    for result in report.results:
+        assert result.status == "passed", result.error or result.verification
+        assert result.verification.calibration == "ranges found while training, on 112 batches"
+    assert {each.format for each in report.results} == {"coreml", "onnx", "tflite"}
     with pytest.raises(UsageError, match="quantized already"):
         edgekit.convert(trained, recipe="int8", calibration="random", output_dir=tmp_path)
 
@@ -48,3 +48,19 @@ def test_a_trained_module_is_converted_as_it_was_trained(network, image, tmp_pat
 def test_only_static_recipes_are_trained_for(network, image):
     with pytest.raises(UsageError, match="quantizes no activations"):
         prepare_qat(network, (image,), "fp16")
+
+
+def test_trained_weights_do_not_overflow_in_onnx(tmp_path):
+    """All weights at their largest, all values too: no sum of two products fits 16 bits."""
+    layer = torch.nn.Linear(64, 4)
+    torch.nn.init.constant_(layer.weight, 0.5)
+    trained = prepare_qat(layer, (torch.ones(1, 64),), "int8")
+    trained(torch.rand(8, 64)[:1] + 1.0)
+    trained(torch.zeros(1, 64))
+    (result,) = edgekit.convert(
+        trained.eval(), recipe="int8", formats=["onnx"], output_dir=tmp_path
+    ).results
+    assert result.status == "passed", result.error or result.verification
+    stored = dialects.stored_tensors(trained.program().exported)
+    (weight,) = (each for each in stored.values() if each.dtype is torch.int8)
+    assert weight.max() == 64
