@@ -16,7 +16,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.formats._tflite_graph import unpacked
+from edgekit.formats._tflite_graph import SharingBuilder, unpacked
 from edgekit.source import Metadata
 from edgekit.tensors import Signature
 
@@ -30,7 +30,7 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
     _order(model, signature)
     model.description = metadata.description or metadata.name
     _add_metadata(model, _model_metadata(metadata, len(signature.outputs)))
-    builder = flatbuffers.Builder(len(content) + 2**16)
+    builder = SharingBuilder(len(content) + 2**16)
     builder.Finish(model.Pack(builder), b"TFL3")
     with destination.open("wb") as file:
         file.write(memoryview(builder.Bytes)[builder.Head() :])
