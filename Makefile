@@ -54,9 +54,9 @@ board: $(READY)
 # Transports, and whole runs of all sample models, on an emulated board behind sshd and a phone behind
 # adbd; asks for root.
 boards: $(READY)
-	scripts/board.sh devices
-	$(BIN)/python scripts/sample_artifacts.py build/samples onnx tflite
-	$(BIN)/pytest -n 2 --dist loadfile -q -m 'boards and not slow' tests/devices
+	scripts/board.sh devices & devices=$$!; \
+	    $(BIN)/python scripts/sample_artifacts.py build/samples onnx tflite && wait $$devices
+	$(BIN)/pytest -n 3 --dist loadfile -q -m boards tests/devices
 
 # The Android wrappers in kotlinc, against ONNX Runtime's classes; both come from npm.
 kotlin: $(READY)

@@ -17,6 +17,7 @@ import numpy as np
 from edgekit import formats, registry, runtimes
 from edgekit.benchmarks import loop, scenarios
 from edgekit.benchmarks.job import Job, Warmup, job_for
+from edgekit.benchmarks.layers import with_layers
 from edgekit.benchmarks.record import BenchmarkRecord, Journal, seal
 from edgekit.errors import UsageError
 
@@ -98,7 +99,7 @@ def benchmark_file(
         note = registry.load("runtimes", runtime).NOTE
         header = loop.header_of(path, job, note=note, target=HERE)
         with Journal(loop.journal_path(job.run_id, output), header) as journal:
-            record = loop.run_here(job, journal, asked.timeout())
+            record = with_layers(loop.run_here(job, journal, asked.timeout()), path)
             if output is not None:
                 seal(record, output)
             return record

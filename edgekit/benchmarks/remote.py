@@ -17,6 +17,7 @@ from typing import Any
 from edgekit import device_agent, probing, registry, transports
 from edgekit.benchmarks import loop
 from edgekit.benchmarks.job import Job
+from edgekit.benchmarks.layers import with_layers
 from edgekit.benchmarks.record import BenchmarkRecord, Journal, seal
 from edgekit.devices import Device
 from edgekit.errors import ArtifactError, DeviceError, EdgekitError, UnavailableError
@@ -224,7 +225,7 @@ def measure(
         except EdgekitError as error:
             journal.fail(error.to_json())
             raise loop.kept(error, journal) from None
-        record = loop.conclude(journal, *how_it_ended(done))
+        record = with_layers(loop.conclude(journal, *how_it_ended(done)), path)
         if job.outputs_folder is not None:
             _pull_outputs(place.connection, record, Path(job.outputs_folder))
         if output is not None:

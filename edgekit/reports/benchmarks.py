@@ -191,7 +191,7 @@ def _profile(nodes: Sequence[Mapping[str, Any]]) -> Table:
     for node in sorted(nodes, key=lambda each: -each["seconds"])[:_SLOWEST]:
         table.add_row(
             escape(printable(node["name"])),
-            escape(printable(node.get("layer") or "-")),
+            escape(printable(_where(node) or "-")),
             escape(printable(str(node.get("op")))),
             escape(printable(str(node.get("on") or "-"))),
             seconds(node["seconds"]),
@@ -239,7 +239,15 @@ def _placement(record: BenchmarkRecord) -> Iterable[str]:
         return
     ops = ", ".join(f"{count} {op}" for op, count in Counter(n["op"] for n in back).most_common(5))
     reasons = ", ".join(dict.fromkeys(node["reason"] for node in back))
-    yield f"{len(back)} of {len(nodes)} nodes fell back to {back[0]['on']}: {ops} ({reasons})"
+    said = f"{len(back)} of {len(nodes)} nodes fell back to {back[0]['on']}: {ops} ({reasons})"
+    places = list(dict.fromkeys(filter(None, map(_where, back))))
+    more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+    yield printable(said + (f"; {', '.join(places[:5])}{more}" if places else ""))
+
+
+def _where(node: Mapping[str, Any]) -> str:
+    """Return which layer a node is of, or follows."""
+    return node.get("layer") or (f"after {node['after']}" if node.get("after") else "")
 
 
 def _details(record: BenchmarkRecord) -> Iterable[str]:

@@ -298,7 +298,7 @@ class Session:
                 raise DeviceError(
                     f"{local.name} could not be sent to {self._where}: {printable(str(error))}."
                 ) from error
-            done = self._script(_scripts.placing(str(part), str(aim), identity), doing)
+            done = self._script(_scripts.placing(str(part), str(aim), identity), doing, _LONG)
             if done.returncode == 0:
                 return
             if done.returncode != _REFUSED:

@@ -92,6 +92,37 @@ def read_model(path: Path) -> OnnxModel:
         return _Reader(Message(data), path.parent).model()
 
 
+@dataclass(frozen=True)
+class Node:
+    """A node of the main graph; `weights` are those of its inputs that the file holds."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    weights: tuple[str, ...]
+
+
+def read_nodes(path: Path) -> list[Node]:
+    """Return the nodes of the main graph, in order.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or no ONNX model.
+    """
+    data = map_file(path)
+    with reading(path, "ONNX"):
+        graph = Message(data).message(7)
+        known = {tensor.text(8) for tensor in graph.messages(5)}
+        return [
+            Node(
+                node.text(3),
+                tuple(node.texts(1)),
+                tuple(node.texts(2)),
+                tuple(name for name in node.texts(1) if name in known),
+            )
+            for node in graph.messages(1)
+        ]
+
+
 def summarize(path: Path) -> ModelSummary:
     """Return the format-independent summary of an ONNX file.
 
