@@ -100,7 +100,7 @@ class Precision:
     @property
     def contradiction(self) -> str | None:
         """What makes no sense of it in any format; None where it does."""
-        if self.is_static and (self.weights != "int8" or self.block_size):
+        if self.is_static and (self.weights, self.granularity) != ("int8", "channel"):
             return f"activations {self.activations} go with weights int8, one scale per channel"
         if self.activations == "dynamic" and not self.has_integer_weights:
             return "activations dynamic go with weights int8 or int4"

@@ -140,3 +140,11 @@ def test_a_recipe_builds_on_another(tmp_path):
     later = load_recipe(str(more))
     assert later.at("stem", "conv2d") == Precision("float32", "float32")  # the last one wins
     assert later.at("body", "conv2d") == Precision("int8", "int16")
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "block_32"])
+def test_static_recipes_have_a_scale_per_channel_and_no_other(tmp_path, granularity) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'base = "int8"\ngranularity = "{granularity}"\n')
+    with pytest.raises(UsageError, match="one scale per channel"):
+        load_recipe(path)
