@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.fused import layers_kept
 from edgekit.passes import PassResult
-from edgekit.passes.graph import Traces, calls, expand, fake_mode, name_of, replace_node
+from edgekit.passes.graph import calls, expand, fake_mode, name_of, replace_node
+from edgekit.passes.tracing import Traces
 from edgekit.passes.writes import is_composed_view, mutates, value_of, write_nothing
 from edgekit.quiet import quiet
 

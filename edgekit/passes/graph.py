@@ -10,18 +10,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgekit.fused import layers_kept
-from edgekit.passes.writes import write_nothing
+from edgekit.passes.tracing import Trace, Traces, kinds_of, remembered, told_apart, trace
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
-    from torch.fx import GraphModule, Node
+    from torch.fx import Node
 
-Traces = dict[Any, "GraphModule | None"]
 _KEPT = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")  # whose line it is
 
 
@@ -137,11 +134,9 @@ def expand(
         args, kwargs = pytree.tree_unflatten(filled, layout)
         return function(*args, **kwargs)
 
-    mode, known = fake_mode(exported), {} if traces is None else traces
-    key = (mode, composites, _identity(function), str(layout), *_kinds(leaves))
-    if key not in known:
-        known[key] = _trace(on_values, _told_apart(nodes), mode, composites)
-    traced = known[key]
+    key = (composites, str(layout), *kinds_of(function, leaves))
+    mode, values = fake_mode(exported), told_apart(nodes)
+    traced = remembered(traces, (mode, *key), lambda: trace(on_values, values, mode, composites))
     if traced is None:
         return False
     results = _splice(exported, node, traced, nodes)
@@ -188,7 +183,7 @@ def spliced(
         args, kwargs = pytree.tree_unflatten(filled, layout)
         return function(*args, **kwargs)
 
-    traced = _trace(on_values, [each.meta["val"] for each in nodes], fake_mode(exported), False)
+    traced = trace(on_values, told_apart(nodes), fake_mode(exported), composites=False)
     assert traced is not None
     return _splice(exported, node, traced, nodes)
 
@@ -196,73 +191,13 @@ def spliced(
 # -- Parts -----------------------------------------------------------------------------------------
 
 
-def _identity(function: Any) -> Any:
-    """Return what two functions have in common that do the same."""
-    return (function.func, function.args) if isinstance(function, partial) else function
-
-
-def _kinds(leaves: list[Any]) -> list[Any]:
-    """Return what a trace knows of its arguments, for nodes: which are one, shapes and types."""
-    from torch.fx import Node as FxNode
-
-    places: dict[Node, int] = {}
-    kinds: list[Any] = []
-    for leaf in leaves:
-        if not isinstance(leaf, FxNode):
-            kinds.append((type(leaf), leaf))
-            continue
-        value = leaf.meta["val"]
-        sizes = (*getattr(value, "shape", (None,)), *_strides(value))
-        told = (places.setdefault(leaf, len(places)), getattr(value, "dtype", None), sizes)
-        kinds.append(told if all(type(size) is int for size in sizes) else object())
-    return kinds
-
-
-def _strides(value: Any) -> tuple[Any, ...]:
-    return tuple(value.stride()) if hasattr(value, "stride") else ()
-
-
-def _told_apart(nodes: list[Node]) -> list[Any]:
-    """Return the descriptions of nodes' values, one object per node: traces know them by that."""
-    owners: dict[int, Node] = {}
-    values = [(each, each.meta["val"]) for each in nodes]
-    return [v if owners.setdefault(id(v), each) is each else v.detach() for each, v in values]
-
-
-def _trace(
-    function: Callable[..., Any], values: list[Any], mode: Any, composites: bool
-) -> GraphModule | None:
-    """Record what a function calls; None where it declines."""
-    import torch
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    def plain(*inputs: Any) -> Any:
-        result = function(*inputs)
-        return tuple(result) if isinstance(result, tuple) else result  # without names of fields
-
-    allowed = mode.allow_non_fake_inputs
-    mode.allow_non_fake_inputs = True
-    try:
-        with mode, layers_kept(), torch.no_grad():
-            if function(*values) is NotImplemented:  # asked first: to set up a trace takes longer
-                return None
-            traced = make_fx(plain, pre_dispatch=composites)(*values)
-            write_nothing(traced.graph)  # what is left is for `edgekit.passes.functionalize`
-    finally:
-        mode.allow_non_fake_inputs = allowed
-    traced.graph.eliminate_dead_code()
-    return traced
-
-
-def _splice(
-    exported: ExportedProgram, node: Node, traced: GraphModule, inputs: list[Node]
-) -> list[Any]:
+def _splice(exported: ExportedProgram, node: Node, traced: Trace, inputs: list[Node]) -> list[Any]:
     """Copy a traced graph before a node; return the nodes (or numbers) that are its results."""
     into: dict[Any, Any] = dict(zip(traced.graph.find_nodes(op="placeholder"), inputs, strict=True))
     origin = {key: node.meta[key] for key in _KEPT if key in node.meta}
     for each in traced.graph.nodes:
         if each.op == "get_attr":
-            into[each] = constant(exported, getattr(traced, each.target), weight=False)
+            into[each] = constant(exported, getattr(traced.constants, each.target), weight=False)
         elif each.op == "call_function":
             with exported.graph.inserting_before(node):
                 into[each] = exported.graph.node_copy(each, into.__getitem__)

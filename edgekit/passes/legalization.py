@@ -20,8 +20,9 @@ from edgekit.blame import traced_line
 from edgekit.clock import timed
 from edgekit.errors import UnsupportedOperatorError
 from edgekit.passes import functionalize
-from edgekit.passes.graph import Traces, calls, expand, name_of
+from edgekit.passes.graph import calls, expand, name_of
 from edgekit.passes.rules import Rule, rules_for
+from edgekit.passes.tracing import Traces
 from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
