@@ -57,10 +57,12 @@ class Calibration:
             ``entropy``: the range that keeps the distribution of values closest; ``mse``: the one
             that minimizes the squared error of quantization.  The last three cut outliers off.
         percentile: Share of the values that ``percentile`` keeps, in percent.
+        correct_bias: Whether biases take back what rounding adds to a layer on average.
     """
 
     method: str
     percentile: float = 99.99
+    correct_bias: bool = False
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,10 @@ def _percentile(value: Any) -> str:
     return _number(value) or ("" if 50 < value <= 100 else "above 50 and at most 100")
 
 
+def _flag(value: Any) -> str:
+    return "" if isinstance(value, bool) else "true or false"
+
+
 def _text(value: Any) -> str:
     return "" if isinstance(value, str) else "a text"
 
@@ -140,5 +144,8 @@ _OWN: dict[str, Check] = {"description": _text, "aliases": _texts, **_PRECISION,
 _TABLES: dict[str, tuple[dict[str, Check], tuple[str, ...]]] = {  # keys, and those needed
     "tolerance": (_BOUNDS, tuple(_BOUNDS)),
     "source_tolerance": (_BOUNDS, tuple(_BOUNDS)),
-    "calibration": ({"method": _one_of(METHODS), "percentile": _percentile}, ("method",)),
+    "calibration": (
+        {"method": _one_of(METHODS), "percentile": _percentile, "correct_bias": _flag},
+        ("method",),
+    ),
 }

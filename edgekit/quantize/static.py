@@ -13,7 +13,15 @@ from edgekit import passes
 from edgekit.dynamic import torch_shapes
 from edgekit.errors import ConversionError
 from edgekit.passes.graph import replace_node
-from edgekit.quantize import Quantization, oddities, rounding, saturation, watching, weights
+from edgekit.quantize import (
+    Quantization,
+    bias_correction,
+    oddities,
+    rounding,
+    saturation,
+    watching,
+    weights,
+)
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import lowest_sqnr, outputs_of, tensors
 from edgekit.quantize.dialects import is_quantize
@@ -45,10 +53,13 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
     with quiet(), torch.no_grad():
         module = program.exported.module(check_guards=False)
         ranges = watching.input_ranges(module, samples)
+        wanted = bias_correction.means(module, samples) if recipe.calibration.correct_bias else {}
         prepared = prepare_pt2e(module, GraphQuantizer(recipe))
         for sample in samples:
             prepared(**sample)
         saturation.relieve(prepared, ranges)
+        if wanted:
+            bias_correction.correct(prepared, samples, wanted)
     said = (*data.notes, *oddities.notes(module, ranges), *notes)
     return finished(prepared, program, recipe, data.origin, len(data.samples), said)
 
