@@ -15,7 +15,7 @@ from edgekit.fused import layers_kept
 from edgekit.passes import PassResult
 from edgekit.passes.graph import calls, expand, fake_mode, name_of, replace_node
 from edgekit.passes.tracing import Traces
-from edgekit.passes.writes import is_composed_view, mutates, value_of, write_nothing
+from edgekit.passes.writes import is_composed_view, mutates, write_nothing
 from edgekit.quiet import quiet
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def _write_batch_norm(exported: ExportedProgram, node: Node) -> None:
     with exported.graph.inserting_before(node):
         whole = exported.graph.call_function(normed, arguments)
         result = exported.graph.call_function(operator.getitem, (whole, 0))
-    whole.meta = {**node.meta, "val": value_of(whole)}
+    value = node.meta["val"]
+    unused = value.new_empty(0)  # statistics of the batch
+    whole.meta = {**node.meta, "val": (value, unused, unused)}
     result.meta = dict(node.meta)
     replace_node(exported, node, result)
 

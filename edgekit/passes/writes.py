@@ -35,7 +35,7 @@ def _writes_new(node: Node, place: dict[Node, int]) -> bool:
     counterpart = _counterpart(node.target)
     if counterpart is None or not hasattr(written, "users") or _is_shared(written, node, place):
         return False
-    value = value_of(node, counterpart)
+    value = _value_of(node, counterpart)
     if value.dtype != written.meta["val"].dtype:
         return False  # what is written keeps its type, whatever it is computed with
     node.target, node.meta["val"] = counterpart, value
@@ -77,7 +77,7 @@ def is_composed_view(target: Any) -> bool:
     return _is_cia_op(target) and not _is_preservable_cia_op(target)
 
 
-def value_of(node: Node, called: Any = None) -> Any:
+def _value_of(node: Node, called: Any = None) -> Any:
     """Return what a node gives, or would with another operator, as its fake mode describes it."""
     from torch.fx.node import map_arg
 
