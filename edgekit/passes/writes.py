@@ -26,19 +26,23 @@ def write_nothing(graph: Graph) -> bool:
     """
     place = {node: index for index, node in enumerate(graph.nodes)}
     writers = [node for node in graph.nodes if mutates(node)]
-    written_new = [_writes_new(node, place) for node in writers]
+    types: dict[Any, Any] = {}
+    written_new = [_writes_new(node, place, types) for node in writers]
     return all(written_new)
 
 
-def _writes_new(node: Node, place: dict[Node, int]) -> bool:
+def _writes_new(node: Node, place: dict[Node, int], types: dict[Any, Any]) -> bool:
     written: Any = node.args[0] if node.args else None
     counterpart = _counterpart(node.target)
     if counterpart is None or not hasattr(written, "users") or _is_shared(written, node, place):
         return False
-    value = _value_of(node, counterpart)
-    if value.dtype != written.meta["val"].dtype:
+    values = [_value(each) for each in node.all_input_nodes]
+    kind = (counterpart, *((each.dtype, each.dim()) for each in values if hasattr(each, "dim")))
+    if kind not in types:
+        types[kind] = _value_of(node, counterpart).dtype
+    if types[kind] != written.meta["val"].dtype:
         return False  # what is written keeps its type, whatever it is computed with
-    node.target, node.meta["val"] = counterpart, value
+    node.target = counterpart
     written.replace_all_uses_with(node, delete_user_cb=lambda user: place[user] > place[node])
     return True
 
