@@ -115,6 +115,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_float_layers,
         _onnx_fp16,
         _onnx_functions,
+        _onnx_integer_pads,
         _onnx_uint8,
         _onnx_weights,
     )
@@ -143,6 +144,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_fp16.convert(model, opset, lambda node: _stays_float32(node, recipe))
     if program.quantization is not None:
         _onnx_uint8.convert(model)
+        _onnx_integer_pads.convert(model)
         _onnx_float_layers.keep(model)
     _describe(model, program)
     _onnx_file.write(model, destination)

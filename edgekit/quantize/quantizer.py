@@ -49,7 +49,7 @@ MOVING = {  # results are values that came in: they keep its scale
     *("cat", "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t"),
     *("squeeze", "unsqueeze", "slice", "select", "expand", "max_pool1d", "max_pool2d"),
     *("upsample_nearest2d", "upsample_bilinear2d", "avg_pool1d", "avg_pool2d"),
-    *("pixel_shuffle", "repeat", "channel_shuffle", "narrow"),
+    *("pixel_shuffle", "repeat", "channel_shuffle", "narrow", "pad", "constant_pad_nd"),
 }
 FUSED = {"relu", "relu6", "hardtanh"}  # into the operator before
 CARRIES_ACTIVATION = WEIGHTED | {"add", "sub", "mul"}
@@ -98,7 +98,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
             self._specs = self._of_kind[precision.activations]
             if name in WEIGHTED:
                 self._weighted(node)
-            elif name in MOVING:
+            elif _moves(node):
                 self._moving(node)
             elif name in ARITHMETIC and node in wanted and self._reads_quantized(node):
                 self._arithmetic(node)
@@ -136,7 +136,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
             return False
         if name in WEIGHTED:
             return user.args[0] is value
-        return user in wanted and name in ARITHMETIC | MOVING
+        return user in wanted and (name in ARITHMETIC or _moves(user))
 
     def _weighted(self, node: Node) -> None:
         value, weight, *rest = node.args
@@ -179,7 +179,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
         """Whether only integer layers read a value: then it is cheaper to move as integers."""
         return bool(node.users) and all(
             (base_name(user) in WEIGHTED and user.args[0] is node and self._is_static(user))
-            or (base_name(user) in MOVING and self._feeds_layers(user))
+            or (_moves(user) and self._feeds_layers(user))
             for user in node.users
         )
 
@@ -204,6 +204,14 @@ def _put(node: Node, inputs: dict[Any, Any], output: QuantizationSpecBase | None
     node.meta[_KEY] = QuantizationAnnotation(
         input_qspec_map=inputs, output_qspec=output, _annotated=True
     )
+
+
+def _moves(node: Node) -> bool:
+    """Whether all values of a result came in, or are zeros, which every scale has."""
+    fills = base_name(node).endswith(("pad", "pad_nd")) and any(
+        isinstance(value, (int, float)) and value for value in node.args[2:]
+    )
+    return base_name(node) in MOVING and not fills
 
 
 def _is_float(node: Any) -> bool:
