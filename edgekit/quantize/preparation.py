@@ -5,9 +5,12 @@ The function stays what it was; what changes is where a value can be quantized.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from edgekit import passes
 from edgekit.passes.graph import calls, expand, name_of
 from edgekit.quantize.precisions import precision_of
 
@@ -24,6 +27,7 @@ def prepare(exported: ExportedProgram, recipe: Recipe) -> None:
         rewrite = _REWRITES.get(name_of(node))
         if rewrite is not None and precision_of(node, recipe).is_static:
             expand(exported, node, rewrite)
+    passes.run(exported, ("fold_constants",))
     exported.graph_module.recompile()
 
 
@@ -39,7 +43,63 @@ def _average_of_all(x: torch.Tensor, size: Any, *rest: Any) -> Any:
     return NotImplemented if padded or not whole else x.mean((-2, -1), keepdim=True)
 
 
+def _small_strides(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Any:
+    """A convolution whose steps are long: of pixels gathered into channels, with steps of one.
+
+    NPUs step by three at most, and what is gathered is read once.
+    """
+    if groups != 1 or tuple(dilation) != (1, 1) or max(stride) <= _LONGEST_STEP:
+        return NotImplemented
+    x, weight = (value.permute(0, 2, 3, 1) for value in (x, weight))  # channels last
+    for axis in (1, 2):
+        step = stride[axis - 1]
+        if step > _LONGEST_STEP:
+            x, weight = _gathered(x, weight, axis, step, padding[axis - 1])
+    left = [(1, 0) if s > _LONGEST_STEP else (s, p) for s, p in zip(stride, padding, strict=True)]
+    steps, rest = zip(*left, strict=True)
+    return F.conv2d(x.permute(0, 3, 1, 2), weight.permute(0, 3, 1, 2), bias, steps, rest)
+
+
+def _gathered(
+    x: torch.Tensor, weight: torch.Tensor, axis: int, step: int, padding: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make channels of every `step` places along an axis, in an input and its kernel."""
+    size, kernel = x.shape[axis], weight.shape[axis]
+    places = (size + 2 * padding - kernel) // step + 1
+    taps = -(-kernel // step)
+    behind = (places + taps - 1) * step - size - padding
+    return (
+        _blocks(_padded(x, axis, padding, behind), axis, step),
+        _blocks(_padded(weight, axis, 0, taps * step - kernel), axis, step),
+    )
+
+
+def _padded(x: torch.Tensor, axis: int, before: int, behind: int) -> torch.Tensor:
+    """Pad one axis with zeros; cut it where `behind` is negative."""
+    if behind < 0:
+        x, behind = x.narrow(axis, 0, x.shape[axis] + behind), 0
+    return F.pad(x, (0, 0) * (3 - axis) + (before, behind)) if before or behind else x
+
+
+def _blocks(x: torch.Tensor, axis: int, step: int) -> torch.Tensor:
+    """Make channels of blocks along an axis of (N, H, W, C): W can, which is next to C."""
+    if axis == 1:
+        return _blocks(x.transpose(1, 2), 2, step).transpose(1, 2)
+    count, rows, columns, channels = x.shape
+    return x.reshape(count, rows, columns // step, step * channels)
+
+
+_LONGEST_STEP = 3
 _REWRITES: dict[str, Callable[..., Any]] = {
     "aten.silu.default": _silu,
     "aten.avg_pool2d.default": _average_of_all,
+    "aten.conv2d.default": _small_strides,
 }
