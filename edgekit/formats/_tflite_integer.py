@@ -122,16 +122,20 @@ class _Walk:
         return True
 
     def _move_constant(self, op: Any, name: str) -> bool:
-        """Transpose or reshape a quantized constant, and keep track of its channels."""
+        """Transpose, reverse or reshape a quantized constant; keep track of its channels."""
         known = self.integer.get(op.inputs[0])
         values = None if known is None else self._values(known)
         how = None if len(op.inputs) < 2 else self._values(op.inputs[1])
-        if values is None or how is None or name not in {"TRANSPOSE", "RESHAPE"}:
+        if values is None or how is None or name not in {"TRANSPOSE", "RESHAPE", "REVERSE_V2"}:
             return False
         source = self._tensor(known)
         axis = source.quantization.quantizedDimension
         if name == "TRANSPOSE":
             moved, axis = values.transpose(how), list(how).index(axis)
+        elif name == "REVERSE_V2":
+            if _per_channel(source) and axis in how:
+                return False
+            moved = np.flip(values, tuple(map(int, how)))
         else:
             moved = values.reshape(how)
             if _per_channel(source):

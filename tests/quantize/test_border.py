@@ -3,13 +3,33 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import edgekit
 from edgekit.benchmarks import benchmark_file
 from edgekit.errors import UsageError
 from edgekit.tensors import DType, TensorSpec
 from edgekit.wire import tflite
+
+
+class Network(nn.Module):
+    """What NPUs do not take as it is written: long steps, uneven pads, transposed convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.down = nn.Conv2d(3, 8, (6, 5), 4, 1), nn.Conv2d(8, 8, 3, 2, groups=8)
+        self.up, self.head = nn.ConvTranspose2d(8, 8, 2, 2), nn.Linear(8, 5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = nn.functional.relu(self.stem(image))
+        x = torch.relu(self.down(nn.functional.pad(x, (0, 1, 0, 1))))
+        return self.head(torch.relu(self.up(x)).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return Network().eval()
 
 
 @pytest.fixture(scope="module")
