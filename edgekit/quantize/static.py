@@ -57,7 +57,7 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         prepared = prepare_pt2e(module, GraphQuantizer(recipe))
         for sample in samples:
             prepared(**sample)
-        saturation.relieve(prepared, ranges)
+        saturation.relieve(prepared)
         if wanted:
             bias_correction.correct(prepared, samples, wanted)
     said = (*data.notes, *oddities.notes(module, ranges), *notes)

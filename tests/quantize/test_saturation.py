@@ -39,18 +39,11 @@ def equal():
 
 
 def test_a_sum_that_cannot_fit_is_made_to(equal) -> None:
-    rows = uniform(64, 1, COUNT)
-    rows[0] = 1.0
+    rows = 0.4 * uniform(64, 1, COUNT)
+    rows[0, 0, 0] = 1.0  # one channel sets the scale; the others may reach as far one day
     found = weights(quantized(equal, rows))
     assert set(np.unique(found)) == {64}
     assert 255 * (64 + 64) <= 2**15 - 1
-
-
-def test_channels_that_stay_low_need_no_room(equal) -> None:
-    rows = 0.4 * uniform(64, 1, COUNT)
-    rows[:, 0, 0] *= 2.5  # one channel sets the scale
-    rows[0, 0, 0] = 1.0
-    assert weights(quantized(equal, rows)).max() > 80
 
 
 def test_weights_that_differ_in_sign_need_no_room(equal) -> None:
@@ -75,11 +68,11 @@ def test_a_layer_with_one_input_channel_is_not_depthwise() -> None:
 
 def test_onnx_runtime_computes_the_right_sums(equal, tmp_path) -> None:
     """On x86 without VNNI this fails when the weights are 127."""
-    rows = uniform(64, 1, COUNT)
-    rows[0] = 1.0
+    rows = 0.4 * uniform(64, 1, COUNT)
+    rows[0, 0, 0] = 1.0
     report = edgekit.convert(
         equal,
-        (torch.from_numpy(rows[0]),),
+        (torch.ones(1, COUNT),),  # more than calibration saw
         formats=["onnx"],
         recipe="int8",
         calibration=[(each,) for each in rows],
