@@ -2,10 +2,10 @@
 
 Processors without a dot product for bytes (x86 before VNNI) multiply unsigned activations by signed
 weights and add two neighbouring products in 16 bits, where a sum saturates without a word.
-ONNX Runtime's kernels do so.  Where the largest sum that an output channel's weights can reach is too
-large, that channel's scale is raised until it fits: by nothing for most, by little for others.  The
-inputs are taken to be any integers: in the ranges that calibration found per channel the sums may
-fit, but one image with more contrast goes beyond these, and the answer is another one.
+ONNX Runtime's kernels do so.  Where the largest sum that an output channel's weights can reach is
+too large, that channel's scale is raised until it fits: by nothing for most, by little for others.
+The inputs are taken to be any integers: within the ranges that calibration found per channel the
+sums may fit, but an image with more contrast goes beyond these, and the answer is another one.
 """
 
 from __future__ import annotations
