@@ -15,14 +15,14 @@ _SIGN = np.uint8(0x80)
 def convert(model: ir.Model) -> None:
     """Make every signed 8-bit activation and its zero point unsigned; weights stay signed."""
     graph = model.graph
-    weights = _weights(graph)
+    signed = _apart(graph)
     for value in graph.initializers.values():
         tensor = value.const_value
-        if tensor is not None and tensor.dtype == ir.DataType.INT8 and value not in weights:
+        if tensor is not None and tensor.dtype == ir.DataType.INT8 and value not in signed:
             value.const_value = _unsigned(tensor)
             value.type = ir.TensorType(ir.DataType.UINT8)
     for node in graph.all_nodes():
-        if node.op_type == "Constant" and node.domain == "":
+        if node.op_type == "Constant" and not node.domain and node.outputs[0] not in signed:
             tensor = node.attributes["value"].as_tensor() if "value" in node.attributes else None
             if tensor is not None and tensor.dtype == ir.DataType.INT8:
                 node.attributes["value"] = ir.AttrTensor("value", _unsigned(tensor))
@@ -31,13 +31,24 @@ def convert(model: ir.Model) -> None:
                 output.type = ir.TensorType(ir.DataType.UINT8)
 
 
-def _weights(graph: ir.Graph) -> set[ir.Value]:
-    """Return the stored integers that are dequantized as they are, with their zero points."""
+def _apart(graph: ir.Graph) -> set[ir.Value]:
+    """Return the stored integers about zero, each with a zero point that nothing else reads."""
     found: set[ir.Value] = set()
-    for node in graph.all_nodes():
+    for node in list(graph.all_nodes()):
         stored = node.inputs[0] if node.op_type == "DequantizeLinear" else None
-        if stored is not None and stored.name in graph.initializers:
-            found |= {value for value in (stored, *node.inputs[2:]) if value is not None}
+        if stored is None or stored.name not in graph.initializers:
+            continue
+        zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+        tensor = ir.convenience.get_const_tensor(zero_point) if zero_point is not None else None
+        if tensor is not None and tensor.numpy().any():
+            continue  # a constant among the activations, which may share its scale
+        found.add(stored)
+        if zero_point is not None and tensor is not None and len(zero_point.uses()) > 1:
+            own = ir.Value(name=f"{stored.name}_zero_point", const_value=tensor)
+            own.type, own.shape = zero_point.type, zero_point.shape
+            graph.register_initializer(own)
+            node.replace_input_with(2, own)
+        found |= {value for value in node.inputs[2:] if value is not None}
     return found
 
 

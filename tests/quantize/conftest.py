@@ -38,13 +38,14 @@ class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.gate = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
         self.query, self.key, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
 
     def forward(self, image: Tensor) -> Tensor:
         x = nn.functional.hardswish(self.stem(image))
         x = x * torch.sigmoid(self.gate(nn.functional.adaptive_avg_pool2d(x, 1)))
         x = nn.functional.interpolate(nn.functional.avg_pool2d(x, 2), scale_factor=2.0)
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token, x.flatten(2).transpose(1, 2)], 1)
         weights = torch.softmax(self.query(tokens) @ self.key(tokens).transpose(1, 2), -1)
         mixed = torch.tanh(weights @ tokens) + nn.functional.gelu(tokens)
         return self.head(mixed.mean(1))
