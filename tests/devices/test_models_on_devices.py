@@ -21,6 +21,8 @@ MODELS = [
     for path in sorted((ROOT / "sample_models").glob("*.py"))
     if "\ndef build(" in path.read_text()
 ]
+FEW = ("digit_classifier", "gesture_gru")  # images and steps; the others are slow
+EACH = [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in MODELS]
 QUICK = Request(runs=2, warmup_seconds=0.0, settings={"copies": 1})
 
 
@@ -102,7 +104,7 @@ def assert_whole(record: BenchmarkRecord) -> None:
     assert record.started_at
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH)
 def test_on_the_board(provisioned, tmp_path, name):
     path = sample(name, "onnx" if provisioned.runtime == "onnxruntime" else "tflite")
     record = measured(provisioned, path, tmp_path)
@@ -113,7 +115,7 @@ def test_on_the_board(provisioned, tmp_path, name):
     assert_equal(there, on_host(path, tmp_path / "host"))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH)
 def test_on_the_phone(native, tmp_path, name):
     path = sample(name, "onnx" if native.runtime == "onnxruntime" else "tflite")
     record = measured(native, path, tmp_path)
