@@ -30,12 +30,14 @@ def example_inputs():
 '''
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    """Keep the user's cache out of it: one cache per test process."""
-    base = tmp_path_factory.getbasetemp() / "edgekit-cache"
-    monkeypatch.setenv("EDGEKIT_CACHE", str(base))
-    return base
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory):
+    """Keep the user's cache out of it: one cache per run, so that no process repeats another's."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "edgekit-cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture

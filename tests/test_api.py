@@ -50,16 +50,14 @@ class Doubler(torch.nn.Module):
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
     """Return a report made of a module in memory."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return edgekit.convert(
-            Doubler(),
-            example_inputs=(torch.from_numpy(X),),
-            formats=["onnx"],
-            recipe="fp32",
-            output_dir=tmp_path_factory.mktemp("out"),
-            name="model",
-        )
+    return edgekit.convert(
+        Doubler(),
+        example_inputs=(torch.from_numpy(X),),
+        formats=["onnx"],
+        recipe="fp32",
+        output_dir=tmp_path_factory.mktemp("out"),
+        name="model",
+    )
 
 
 def test_a_report_has_the_fields_that_scripts_read(converted):

@@ -152,7 +152,7 @@ def alive(text: str) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc to see processes end")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_ending_the_command_ends_its_workers(faulty, doubler, tmp_path, own_cache, number):
+def test_ending_the_command_ends_its_workers(faulty, doubler, tmp_path, number):
     out = tmp_path / "out"
     cache = tmp_path / "cache"
     command = [sys.executable, "-m", "edgekit", "convert", str(doubler), "--to", "faulty_format"]

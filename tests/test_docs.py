@@ -23,6 +23,9 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 RUN = [
     page for page in PAGES if re.search(r"^ *```(sh|bash|python)$", page.read_text(), re.MULTILINE)
 ]
+# Pages whose commands have suites of their own: run with the slow tests.
+SLOW = {"docs/benchmarking.md", *(f"docs/how-to/package-for-{x}.md" for x in ("android", "apple"))}
+SLOW |= {f"docs/how-to/{x}.md" for x in ("package-for-linux", "package-for-firmware")}
 LANGUAGES = {"sh", "bash", "python", "text", "json", "yaml", "toml"}
 
 
@@ -258,15 +261,13 @@ def test_recipes_are_documented_with_their_tolerances(name: str) -> None:
 # -- Pages as a whole: last, since xdist hands the first tests out in large batches ---------------
 
 
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A cache that all pages share, over all processes of this run, and that nobody else has."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return {**os.environ, "EDGEKIT_CACHE": str(shared / "docs-cache"), "NO_COLOR": "1"}
-
-
-@pytest.mark.parametrize("page", RUN, ids=named)
-def test_blocks_of_a_page_run(page: Path, environment: dict[str, str]) -> None:
-    done = run_blocks(page, env=environment)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(p, marks=[pytest.mark.slow] if named(p) in SLOW else [], id=named(p))
+        for p in RUN
+    ],
+)
+def test_blocks_of_a_page_run(page: Path) -> None:
+    done = run_blocks(page, env={**os.environ, "NO_COLOR": "1"})
     assert done.returncode == 0, done.stdout + done.stderr

@@ -70,18 +70,16 @@ def exported():
 def reports(exported, tmp_path_factory):
     """Return the conversion report of each recipe."""
     folder = tmp_path_factory.mktemp("formats")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEKIT_CACHE", str(folder / "cache"))
-        return {
-            recipe: edgekit.convert(
-                exported,
-                formats=FORMATS,
-                recipe=recipe,
-                output_dir=folder / recipe,
-                options=OPTIONS[recipe],
-            )
-            for recipe in RECIPES
-        }
+    return {
+        recipe: edgekit.convert(
+            exported,
+            formats=FORMATS,
+            recipe=recipe,
+            output_dir=folder / recipe,
+            options=OPTIONS[recipe],
+        )
+        for recipe in RECIPES
+    }
 
 
 @pytest.fixture(params=[f"{name}-{recipe}" for name in FORMATS for recipe in RECIPES])

@@ -42,9 +42,7 @@ def result(tmp_path_factory):
         "count": torch.tensor(41),
     }
     folder = tmp_path_factory.mktemp("border")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEKIT_CACHE", str(folder / "cache"))
-        report = edgekit.convert(Border(), inputs, formats=["coreml"], output_dir=folder)
+    report = edgekit.convert(Border(), inputs, formats=["coreml"], output_dir=folder)
     return report.results[0]
 
 
@@ -108,12 +106,11 @@ def test_a_scalar_may_be_given_as_one(result):
     ],
     ids=["bfloat16", "six axes"],
 )
-def test_a_limit_is_named(function, x, told, tmp_path, monkeypatch):
+def test_a_limit_is_named(function, x, told, tmp_path):
     class Limited(nn.Module):
         def forward(self, x):
             return function(x)
 
-    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
     report = edgekit.convert(Limited(), (x,), formats=["coreml"], output_dir=tmp_path)
     error = report.results[0].error
     assert error is not None

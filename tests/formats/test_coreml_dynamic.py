@@ -44,9 +44,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_size_may_vary(name, tmp_path, monkeypatch):
+def test_a_size_may_vary(name, tmp_path):
     module, inputs, varying = CASES[name]
-    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
     report = edgekit.convert(
         module.eval(), inputs, formats=["coreml"], output_dir=tmp_path, dynamic_shapes=varying
     )
