@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,36 +92,53 @@ def save(
 
 
 def fit_budget(
-    source: str,
-    weights: str | None,
-    inputs: list[str],
-    input_data: str | None,
+    folder: str,
+    source: str | None,
+    formats: list[str],
     recipe: dict[str, Any],
     calibration: str | None,
     calibration_origin: str | None,
     budget: float,
+    integers_only: bool = False,
 ) -> dict[str, Any]:
-    """Load and export a source; find what of it a static recipe may quantize within a budget."""
-    worker.stage("loading the model")
-    loaded = load_source(source, weights=Path(weights) if weights else None)
-    data = Path(input_data) if input_data else None
-    made = _exported(loaded, inputs, data, {})
-    chosen = Recipe.from_json(recipe)
-    ranges_from = _calibration_data(made, chosen, calibration, calibration_origin)
-    return _fitted(made, chosen, ranges_from, budget, _evaluation(source))
+    """Find the cheapest precisions of a saved float program's layers within a budget."""
+    from edgekit.quantize import budget as budgets
+
+    worker.stage("looking for the layers that 8 bits hurt")
+    made, chosen = programs.load(Path(folder)), Recipe.from_json(recipe)
+    data = _calibration_data(made, chosen, calibration, calibration_origin)
+    assert data is not None  # the plan asks for a static recipe
+    evaluate = _evaluation(source) if source else None
+    found = budgets.fit(made, chosen, data, budget, evaluate, formats, integers_only=integers_only)
+    return found.to_json()
 
 
-def fit_budget_here(
-    source: Source,
-    recipe: Recipe,
-    calibration: Any,
-    budget: float,
-    inputs: Sequence[str] = (),
-    dynamic: Any = None,
-) -> dict[str, Any]:
-    """Do the same with a loaded source, which brings no evaluation."""
-    made = _exported(source, inputs, None, {}, dynamic)
-    return _fitted(made, recipe, _calibration_data(made, recipe, calibration), budget, None)
+def try_recipes(
+    folder: str,
+    format_name: str,
+    recipes: dict[str, dict[str, Any]],
+    calibration: str | None,
+    calibration_origin: str | None,
+    options: dict[str, Any],
+    drafts: str,
+) -> list[dict[str, Any]]:
+    """Make a saved float program in some recipes; return their time and size beside float's."""
+    from edgekit.quantize.bench import Bench
+
+    worker.stage("comparing the recipe with float")
+    module = registry.load("formats", format_name)
+    wanted = {told: Recipe.from_json(each) for told, each in recipes.items()}
+    program = programs.load(Path(folder))
+    data = _calibration_data(program, next(iter(wanted.values())), calibration, calibration_origin)
+    assert data is not None  # they are static
+    bench = Bench(
+        lambda: programs.load(Path(folder)),
+        data,
+        lambda program, made_in, path: module.lower(program, made_in, options, path),
+        format_name,
+        Path(drafts),
+    )
+    return [asdict(bench.tried(told, each)) for told, each in wanted.items()]
 
 
 def fit_speed(
@@ -148,16 +165,6 @@ def fit_speed(
         format_name,
         Path(drafts),
     ).to_json()
-
-
-def _fitted(
-    program: Program, recipe: Recipe, data: CalibrationData | None, budget: float, evaluate: Any
-) -> dict[str, Any]:
-    from edgekit.quantize import budget as budgets
-
-    assert data is not None  # the plan asks for a static recipe
-    worker.stage("looking for the layers that 8 bits hurt")
-    return budgets.fit(program, recipe, data, budget, evaluate).to_json()
 
 
 def _evaluation(source: str) -> Any:

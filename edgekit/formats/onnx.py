@@ -40,6 +40,9 @@ _ALL_INTEGERS = 21  # the opset with scales by blocks, and with integers of 4 an
 SUFFIXES = (".onnx",)
 COST = 1
 MAX_BYTES = None  # above 2 GB the weights stand in a second file
+# Between integers and float, on CPUs: `scripts/budget_bars.py --paces`.  16-bit pairs and 8-bit
+# weights are made float32 whenever the model runs; float16 is, once.
+PACE = {"w8a8": 0.7, "w8a16": 1.8, "w8fp32": 1.5, "fp16": 1.0}
 OPTIONS = (
     Option(
         "opset",

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".tflite",)
 COST = 3
 MAX_BYTES = 2**31 - 1  # offsets in a FlatBuffer are signed 32-bit numbers
+# Of the CPU's kernels: `scripts/budget_bars.py --paces`.  Those for 16 bits are reference code.
+PACE = {"w8a8": 0.7, "w8a16": 20.0, "w8fp32": 1.0}
 OPTIONS = (
     Option(
         "layout",
@@ -104,6 +106,11 @@ def _reason_against(precision: Precision) -> str | None:
     if precision.activations == "float16" and precision.has_integer_weights:
         return "it has no float16 arithmetic: set activations to float32"
     return None
+
+
+def integers_only(options: Options) -> bool:
+    """Whether a file without float operators is asked for."""
+    return bool(options["io"] == "int8")
 
 
 def warm_up() -> None:

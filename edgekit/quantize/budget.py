@@ -1,33 +1,42 @@
 """The cheapest precision per layer that keeps a model within a budget of accuracy.
 
-Layers are quantized one at a time to learn what each costs.  Those that cost most for what they
-save are kept in float, as few as will do: how many is found by halving.  Each number that is tried
-is a real quantization of the whole model, judged by its task or by the float model's answers.
+Layers are simulated one at a time, in each precision that the formats take, to learn what each
+costs in exactness.  A step is one layer in a more exact precision; steps are ordered by the noise
+that they take away for what they cost in time and bytes.  How many are needed is found by halving.
+Then the dearest are taken back, where the plan does without them or with cheaper ones instead.
+Each plan that is tried is a real quantization of the whole model, judged by its task or by the
+float model's answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgekit.errors import ConversionError, UsageError
+from edgekit.errors import ConversionError
 from edgekit.exporting import to_numpy
 from edgekit.metrics import compare
-from edgekit.quantize import sensitivity, static, watching
+from edgekit.quantize import ladder, sensitivity, static, watching
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import tensors
-from edgekit.quantize.within import Sensitivity, Within, keeping
-from edgekit.recipe import Recipe, recipes
+from edgekit.quantize.ladder import LADDER, Ladder, applied
+from edgekit.quantize.precisions import precision_of
+from edgekit.quantize.within import Sensitivity, Within
+from edgekit.recipe import Recipe
 from edgekit.runtimes import Arrays
 
 if TYPE_CHECKING:
     from edgekit.program import Program
 
 Run = Callable[[Arrays], Arrays]
+Plan = Mapping[str, str]  # layers in another precision than the recipe's, and its name
 _PROBES = 4  # samples that sensitivity is measured on
+_TAKEN_BACK = 8  # steps, at most, that it is tried to do without in the end
+_NOTHING = 1e-9  # what a step costs at least
 AGREEMENT, ERROR = "answers that differ from the float model's", "error of the outputs (RMS)"
 
 
@@ -37,6 +46,9 @@ def fit(
     data: CalibrationData,
     budget: float,
     evaluate: Callable[[Run], dict[str, float]] | None = None,
+    formats: Collection[str] = (),
+    *,
+    integers_only: bool = False,
 ) -> Within:
     """Find the recipe.
 
@@ -47,40 +59,81 @@ def fit(
         budget: The highest loss, as a fraction: 0.01 is one point of the metric.
         evaluate: Measures the task, given a way to run one input set; of the figures that it
             returns the first counts, and higher is better.
+        formats: What the recipe must be possible in.
+        integers_only: Whether no layer may compute in float.
 
     Raises:
-        ConversionError: every layer would have to stay in float.
+        ConversionError: nothing fits, or every layer would have to be in float.
     """
-    if recipe.name not in recipes() or not recipe.is_static:
-        raise UsageError(
-            f"An accuracy budget starts from a static recipe of edgekit's own, not {recipe.name}.",
-            "Use --recipe static_wi8_ai8.",
-        )
     metric, judge = _judge(program, data, evaluate)
-    layers = _sensitivities(program, recipe, data)
-    order = sorted(layers, key=lambda each: -each.noise / max(each.macs, 1) ** 0.5)
-    tried: dict[int, float] = {}
+    tried: dict[tuple[tuple[str, str], ...], float] = {}
 
-    def loss(count: int) -> float:
-        if count not in tried:
-            chosen = keeping(recipe, [each.layer for each in order[:count]])
-            tried[count] = (
-                judge(static.quantize(program, chosen, data)) if count < len(order) else 0
-            )
-        return tried[count]
+    def loss(plan: Plan) -> float:
+        key = tuple(sorted(plan.items()))
+        if key not in tried:
+            floating = len(plan) == len(layers) and _all_float(plan)
+            made = None if floating else static.quantize(program, applied(recipe, plan), data)
+            tried[key] = 0.0 if made is None else judge(made)
+        return tried[key]
 
-    high = _fewest(loss, budget, len(order))
-    if high == len(order):
+    possible = ladder.climbed(recipe, formats, integers_only=integers_only)
+    layers = _sensitivities(program, recipe, data, possible)
+    steps = _steps(layers, possible)
+
+    count = _fewest(lambda count: loss(_plan(steps[:count])), budget, len(steps))
+    plan = _cheaper(count, steps, lambda plan: loss(plan) <= budget)
+    if loss(plan) > budget:
+        names = " and ".join(each.name for each in possible.rungs)
+        raise ConversionError(
+            f"{names} do not meet {budget:.2%} of {metric}: they lose {loss(plan):.2%} or more.",
+            "Allow more, give better calibration data, or allow float layers: leave --io out.",
+        )
+    if len(plan) == len(layers) and _all_float(plan):
         raise ConversionError(
             f"No layer can be quantized within {budget:.2%} of {metric}: with all of them the loss "
-            f"is {tried[0]:.2%}.",
+            f"is {loss({}):.2%}.",
             "Allow more, give better calibration data, or use recipe fp16.",
         )
-    kept = tuple(each.layer for each in order[:high])
     return Within(
-        keeping(recipe, kept), metric, budget, tried[0], tried[high], layers, kept,
-        tuple(sorted(tried.items())),
+        applied(recipe, plan), metric, budget, loss({}), loss(plan), layers, plan,
+        tuple(sorted((len(key), each) for key, each in tried.items())), possible.refused, {},
     )  # fmt: skip
+
+
+def _all_float(plan: Plan) -> bool:
+    return all(LADDER[name].weights != "int8" for name in plan.values())
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A layer goes from one precision to a more exact one, and what that brings and costs."""
+
+    layer: str
+    before: str
+    rung: str
+    cost: float
+    worth: float
+
+
+def _steps(layers: Sequence[Sensitivity], possible: Ladder) -> list[_Step]:
+    """Return the steps of all layers, the most worthwhile first; those of one layer in order."""
+    macs = max(sum(each.macs for each in layers), 1)
+    weights = max(sum(each.weights for each in layers), 1)
+    steps: list[_Step] = []
+    for each in layers:
+        shares = each.macs / macs, each.weights / weights
+        price = {name: possible.cost(name, *shares) for name in each.noises}
+        at, limit = each.first, float("inf")
+        while rest := [name for name in each.noises if each.noises[name] < each.noises[at]]:
+            found = [
+                (each.noises[at] - each.noises[name], price[name] - price[at], name)
+                for name in rest
+            ]
+            gain, more, name = max(found, key=lambda one: one[0] / max(one[1], _NOTHING))
+            limit = min(limit, gain / max(more, _NOTHING) ** 0.5)
+            steps.append(_Step(each.layer, at, name, more, limit))
+            at = name
+    return sorted(steps, key=lambda step: -step.worth)
 
 
 def _fewest(loss: Callable[[int], float], budget: float, most: int) -> int:
@@ -94,14 +147,58 @@ def _fewest(loss: Callable[[int], float], budget: float, most: int) -> int:
     return high
 
 
+def _cheaper(count: int, steps: Sequence[_Step], fits: Callable[[Plan], bool]) -> Plan:
+    """Take back the dearest of the first steps, or take cheaper ones instead, where that fits."""
+    taken, rest = list(steps[:count]), list(steps[count:])
+    for step in sorted(taken, key=lambda step: -step.cost)[:_TAKEN_BACK]:
+        others = [each for each in taken if each != step]
+        if any(each.layer == step.layer and each.before == step.rung for each in others):
+            continue  # it goes on from there
+        if fits(_plan(others)):
+            taken = others
+            continue
+        instead = _worth_less_than(step, rest)
+        if instead and fits(_plan([*others, *instead])):
+            taken = [*others, *instead]
+            rest = [each for each in rest if each not in instead]
+    return _plan(taken)
+
+
+def _worth_less_than(step: _Step, rest: Sequence[_Step]) -> list[_Step]:
+    """Return steps that together cost at most half of one, the most worthwhile first."""
+    left, found = step.cost / 2, list[_Step]()
+    stopped = {step.layer}
+    for each in rest:
+        if each.layer in stopped or each.cost > left:
+            stopped.add(each.layer)
+            continue
+        found.append(each)
+        left -= each.cost
+    return found
+
+
+def _plan(steps: Sequence[_Step]) -> Plan:
+    return {step.layer: step.rung for step in steps}
+
+
 def _sensitivities(
-    program: Program, recipe: Recipe, data: CalibrationData
+    program: Program, recipe: Recipe, data: CalibrationData, possible: Ladder
 ) -> tuple[Sensitivity, ...]:
+    """Return every layer that the recipe makes in integers, the most harmful first."""
     module = program.exported.module(check_guards=False)
+    groups = sensitivity.layers(module.graph, recipe)
+    rungs = {layer: possible.above(precision_of(each[0], recipe)) for layer, each in groups.items()}
     samples = [tensors(sample, program) for sample in data.samples]
     with torch.no_grad():
         ranges = watching.input_ranges(module, samples)
-    return sensitivity.measure(module, recipe, samples[:_PROBES], ranges)
+    noises = sensitivity.measure(module, rungs, samples[:_PROBES], ranges, groups)
+    found = [
+        Sensitivity(
+            layer, noises[layer], *map(sum, zip(*map(sensitivity.size_of, nodes), strict=True))
+        )
+        for layer, nodes in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda each: -each.noise))
 
 
 def _judge(

@@ -110,7 +110,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
     def _precision(self, node: Node) -> Precision:
         """Return what an operator is made in; what is fused into one goes with it."""
         producer: Any = node.args[0] if base_name(node) in FUSED else None
-        decides = producer if producer and _fused_activation(producer) is node else node
+        decides = producer if producer and fused_activation(producer) is node else node
         return precision_of(decides, self._recipe)
 
     def _is_static(self, node: Node) -> bool:
@@ -190,7 +190,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
 
     def _annotate_run(self, node: Node, inputs: dict[Any, QuantizationSpecBase]) -> None:
         """Annotate an operator and the activation that is fused into it."""
-        last = _fused_activation(node)
+        last = fused_activation(node)
         if last is None:
             known = BOUNDED.get(base_name(node))
             output = self._specs.activation if known is None else self._specs.fixed(*known)
@@ -224,7 +224,7 @@ def _is_quantized(node: Node) -> bool:
     return annotation is not None and annotation.output_qspec is not None
 
 
-def _fused_activation(node: Node) -> Node | None:
+def fused_activation(node: Node) -> Node | None:
     """Return the activation that alone reads a node and that runtimes fuse into it."""
     if base_name(node) not in CARRIES_ACTIVATION or len(node.users) != 1:
         return None

@@ -8,39 +8,31 @@ float artifact.  A layer in float keeps weights of 8 bits where the runtime lose
 from __future__ import annotations
 
 import re
-import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import runtimes
 from edgekit.errors import ConversionError
 from edgekit.layers import layer_of
-from edgekit.quantize import static
+from edgekit.quantize.bench import Bench, Lower
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.precisions import base_name, precision_of
 from edgekit.quantize.quantizer import WEIGHTED
 from edgekit.quantize.sensitivity import size_of
-from edgekit.quantize.within import Fast, Trial
-from edgekit.recipe import Override, Recipe, load_recipe
-from edgekit.verification import feeds_for
+from edgekit.quantize.within import Fast
+from edgekit.recipe import Override, Recipe
 
 if TYPE_CHECKING:
     from torch.fx import Node
 
     from edgekit.program import Program
-    from edgekit.tensors import Signature
 
-Lower = Callable[["Program", Recipe, Path], "Signature"]
 _GAIN = 0.98  # a kind of layer changes sides for no less
 _NO_LOSS = 1.1  # within the noise of a busy machine
 _LITTLE, _MOST = 0.1, 0.9  # of the multiplications: kinds of layers between are tried by themselves
 _ENOUGH = 0.9  # below it nothing more is tried
-_SECONDS, _BURST = 2.0, 3
-_SAMPLES = 2  # that ranges are found on for the while: time does not depend on them
 DEPTHWISE, POINTWISE, SPATIAL = "depthwise convolutions", "1x1 convolutions", "convolutions"
 TRANSPOSED, LINEAR = "transposed convolutions", "linear layers"
 
@@ -67,7 +59,7 @@ def fit(
         ConversionError: float is faster throughout, and weights of 8 bits alone cost time as well.
     """
     kinds, weight = _kinds(load(), recipe)
-    bench = _Bench(load, data, lower, format_name, folder)
+    bench = Bench(load, data, lower, format_name, folder)
     integer = bench.timed("all in 8 bits", recipe)
     if integer < _ENOUGH:
         return Fast(recipe, format_name, {}, integer, tuple(bench.trials))
@@ -91,63 +83,6 @@ def fit(
     chosen = _in_float(recipe, kinds, floating, held)
     slow = {kind: tuple(sorted(kinds[kind])) for kind in kinds if kind in floating}
     return Fast(chosen, format_name, slow, best, tuple(bench.trials))
-
-
-class _Bench:
-    """Makes artifacts and times them beside the float one."""
-
-    def __init__(
-        self,
-        load: Callable[[], Program],
-        data: CalibrationData,
-        lower: Lower,
-        format_name: str,
-        folder: Path,
-    ) -> None:
-        self._load, self._lower = load, lower
-        self._data = replace(data, samples=data.samples[:_SAMPLES])
-        self._format, self._folder = format_name, folder
-        self._float = self._opened(load(), load_recipe("fp32"))
-        self.trials: list[Trial] = []
-
-    @property
-    def told(self) -> str:
-        return ", ".join(f"{each.told} {each.ratio:.2f}x" for each in self.trials)
-
-    def timed(self, told: str, recipe: Recipe) -> float:
-        """Return the time of a recipe's artifact over that of the float one."""
-        other = self._opened(static.quantize(self._load(), recipe, self._data), recipe)
-        ratio = _ratio(other, self._float)
-        self.trials.append(Trial(told, ratio))
-        return ratio
-
-    def _opened(self, program: Program, recipe: Recipe) -> Callable[[], Any]:
-        suffix = "float" if program.quantization is None else "int8"
-        path = self._folder / f"{suffix}.{self._format}"
-        sample = program.samples[0]
-        signature = self._lower(program, recipe, path)
-        session = runtimes.open_session(path, self._format)
-        feeds = feeds_for(signature, sample)
-        return lambda: session.run(feeds)
-
-
-def _ratio(first: Callable[[], Any], second: Callable[[], Any]) -> float:
-    """Return the median over turns of the fastest run of a burst of one over the other's."""
-    found: list[float] = []
-    ends = time.perf_counter() + _SECONDS
-    while time.perf_counter() < ends or len(found) < 5:
-        found.append(_fastest(first) / _fastest(second))
-    return statistics.median(found)
-
-
-def _fastest(run: Callable[[], Any]) -> float:
-    run()
-    taken = []
-    for _ in range(_BURST):
-        started = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - started)
-    return min(taken)
 
 
 def _kinds(program: Program, recipe: Recipe) -> tuple[dict[str, set[str]], list[str]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgekit.recipe import Override, Recipe
+from edgekit.quantize.ladder import LADDER
+from edgekit.recipe import Recipe
+from edgekit.recipewriting import written
 
 
 @dataclass(frozen=True)
@@ -18,24 +19,46 @@ class Sensitivity:
 
     Attributes:
         layer: Its path in the user's module.
-        noise: Power of the outputs' error when it alone is quantized, over that of the outputs.
+        noises: Power of the outputs' error over that of the outputs, when it alone is in a
+            precision, by its name: first that of the recipe.
         macs: Multiplications of one inference.
         weights: Number of weights.
     """
 
     layer: str
-    noise: float
+    noises: Mapping[str, float]
     macs: int
     weights: int
 
     @property
+    def first(self) -> str:
+        """The precision that the recipe gives it."""
+        return next(iter(self.noises))
+
+    @property
+    def noise(self) -> float:
+        """The noise in the recipe's own precision."""
+        return self.noises[self.first]
+
+    @property
     def sqnr_db(self) -> float:
-        """The noise in decibels; infinite where there is none."""
+        """The same in decibels; infinite where there is none."""
         return -10 * math.log10(self.noise) if self.noise > 0 else math.inf
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Trial:
+    """An artifact that was made beside the float one.
+
+    Attributes:
+        told: What it is.
+        ratio: Its time over the float artifact's; None where nothing here can tell.
+        size: Its bytes over the float artifact's.
+    """
+
+    told: str
+    ratio: float | None
+    size: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,14 +66,16 @@ class Within:
     """A recipe within a budget, and how it was found.
 
     Attributes:
-        recipe: The recipe, with one override per layer that stays in float.
+        recipe: The recipe, with one override per layer in another precision than it began with.
         metric: What the losses are of.
         budget: The highest loss that is allowed, as a fraction.
-        all_integer: Loss with every layer quantized.
+        all_integer: Loss with every layer as the recipe began.
         loss: Loss of the recipe.
         layers: Every layer, the most harmful first.
-        kept: Paths of the layers that stay in float.
-        trials: How many layers were kept in each quantization that was tried, with its loss.
+        chosen: The layers in another precision, and its name.
+        trials: How many layers were in another one in each quantization tried, with its loss.
+        refused: Why other precisions could not be chosen, by name.
+        costs: By format, the artifact in the recipe it began with, and in the one found.
     """
 
     recipe: Recipe
@@ -59,26 +84,43 @@ class Within:
     all_integer: float
     loss: float
     layers: tuple[Sensitivity, ...]
-    kept: tuple[str, ...]
+    chosen: Mapping[str, str]
     trials: tuple[tuple[int, float], ...]
+    refused: Mapping[str, str]
+    costs: Mapping[str, tuple[Trial, ...]]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many layers are in each precision, the cheapest first."""
+        found = Counter(self.chosen.get(each.layer, each.first) for each in self.layers)
+        return {name: found[name] for name in LADDER if found[name]}
 
     @property
     def float_macs(self) -> float:
-        """The share of multiplications that stay in float."""
+        """The share of multiplications that are done in float."""
         total = sum(each.macs for each in self.layers)
-        return sum(each.macs for each in self.layers if each.layer in self.kept) / max(total, 1)
+        floating = {layer for layer, name in self.chosen.items() if not LADDER[name].is_integer}
+        return sum(each.macs for each in self.layers if each.layer in floating) / max(total, 1)
 
     @property
     def extra_bytes(self) -> int:
-        """By how much the layers in float make an artifact larger."""
-        return sum(3 * each.weights for each in self.layers if each.layer in self.kept)
+        """By how much wider weights make an artifact larger."""
+        return sum(
+            round(
+                4 * each.weights * (LADDER[self.chosen[each.layer]].size - LADDER[each.first].size)
+            )
+            for each in self.layers
+            if each.layer in self.chosen
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {
             **vars(self),
             "recipe": self.recipe.to_json(),
-            "layers": [each.to_json() for each in self.layers],
+            "layers": [asdict(each) for each in self.layers],
+            "costs": {name: [asdict(each) for each in made] for name, made in self.costs.items()},
+            "counts": self.counts,
             "float_macs": self.float_macs,
             "extra_bytes": self.extra_bytes,
         }
@@ -86,54 +128,42 @@ class Within:
     @staticmethod
     def from_json(data: dict[str, Any]) -> Within:
         """Rebuild from `to_json`."""
-        given = {k: v for k, v in data.items() if k not in {"float_macs", "extra_bytes"}}
+        derived = {"counts", "float_macs", "extra_bytes"}
+        given = {k: v for k, v in data.items() if k not in derived}
         return Within(
             **{
                 **given,
                 "recipe": Recipe.from_json(data["recipe"]),
                 "layers": tuple(Sensitivity(**each) for each in data["layers"]),
-                "kept": tuple(data["kept"]),
                 "trials": tuple((count, loss) for count, loss in data["trials"]),
+                "costs": {
+                    name: tuple(Trial(**each) for each in made)
+                    for name, made in data["costs"].items()
+                },
             }
         )
 
-
-def keeping(recipe: Recipe, layers: Sequence[str]) -> Recipe:
-    """Return a recipe that leaves some layers in float."""
-    more = [
-        Override(layer=f"^{re.escape(each)}$", weights="float32", activations="float32")
-        for each in layers
-    ]
-    return replace(recipe, overrides=(*recipe.overrides, *more))
-
-
-def as_toml(found: Within) -> str:
-    """Return the recipe as a file to check in, with the reason for each line."""
-    noises = {each.layer: each for each in found.layers}
-    lines = [
-        f"# {found.metric}: {found.loss:.2%} with {len(found.kept)} of {len(found.layers)} layers",
-        f"# in float, {found.all_integer:.2%} with none; the budget was {found.budget:.2%}.",
-        f"base = {json.dumps(found.recipe.name)}",
-        f'description = "{found.recipe.name} within {found.budget:.2%} of the float model."',
-    ]
-    for layer in found.kept:
-        lines += [
-            "",
-            f"# alone it brings the outputs to {noises[layer].sqnr_db:.1f} dB",
-            "[[override]]",
-            f"layer = {json.dumps(f'^{re.escape(layer)}$')}",
-            'weights = "float32"',
-            'activations = "float32"',
+    def as_toml(self) -> str:
+        """Return the recipe as a file to check in, with the reason for each line."""
+        noises = {each.layer: each for each in self.layers}
+        head = [
+            f"{self.metric}: {self.loss:.2%}, and {self.all_integer:.2%} without the",
+            f"{len(self.chosen)} last overrides; the budget was {self.budget:.2%}.",
         ]
-    return "\n".join(lines) + "\n"
+        for name, made in self.costs.items():
+            head += [f"{name}: {each.told}: {of_float(each)}" for each in made]
+        reasons = [
+            f"{name}: alone in {noises[layer].first} it brings the outputs to "
+            f"{noises[layer].sqnr_db:.1f} dB"
+            for layer, name in self.chosen.items()
+        ]
+        return written(self.recipe, head, reasons)
 
 
-@dataclass(frozen=True)
-class Trial:
-    """An artifact that was timed: what is in 8 bits, and its time over the float artifact's."""
-
-    told: str
-    ratio: float
+def of_float(trial: Trial) -> str:
+    """Return what an artifact costs beside the float one, in words."""
+    time = "not timed here" if trial.ratio is None else f"{trial.ratio:.2f} of its time"
+    return f"{trial.size:.2f} of the float artifact's size, {time}"
 
 
 @dataclass(frozen=True)
@@ -176,17 +206,6 @@ class Fast:
 
     def as_toml(self) -> str:
         """Return the recipe as a file to check in, with what was measured."""
-        lines = [f"# {self.format}, time over that of the float artifact:"]
-        lines += [f"#   {each.ratio:.2f} {each.told}" for each in self.trials]
-        lines += [f"base = {json.dumps(self.recipe.name)}"]
-        overrides = self.recipe.overrides[len(self.recipe.overrides) - len(self.slow) :]
-        for kind, override in zip(self.slow, overrides, strict=True):
-            lines += [
-                "",
-                f"# {kind}: faster in float",
-                "[[override]]",
-                f"layer = {json.dumps(override.layer)}",
-                f'weights = "{override.weights}"',
-                f'activations = "{override.activations}"',
-            ]
-        return "\n".join(lines) + "\n"
+        head = [f"{self.format}, time over that of the float artifact:"]
+        head += [f"  {each.ratio:.2f} {each.told}" for each in self.trials]
+        return written(self.recipe, head, [f"{kind}: faster in float" for kind in self.slow])

@@ -12,12 +12,13 @@ from rich.table import Table
 from edgekit.clock import CONVERTER
 from edgekit.conversion import ConvertReport, FormatResult
 from edgekit.errors import EdgekitError, VerdictError
-from edgekit.quantize.within import Fast, Within
+from edgekit.quantize.within import Fast, Within, of_float
 from edgekit.reports import decibels, largest_error, seconds, size
 from edgekit.reports.verification import both_figures, quantization
 from edgekit.verification import FAILED, NOT_RUN
 
 _COLOURS = {"passed": "green", "failed": "red", "not_run": "yellow"}
+_CULPRITS = 5  # layers, at least, that a budget's report names
 
 
 def show(report: ConvertReport, console: Console) -> None:
@@ -81,19 +82,24 @@ def _parts(parts: Mapping[str, float]) -> str:
 
 
 def _budget(found: Within) -> list[str]:
-    """Say which layers are at fault, what stays in float, and what that costs."""
-    losses = f"{found.all_integer:.2%} all in integers, {found.loss:.2%} as converted"
+    """Say which layers are at fault, what each is made in, and what that costs."""
+    losses = f"{found.all_integer:.2%} as the recipe began, {found.loss:.2%} as converted"
     lines = [f"accuracy budget {found.budget:.2%}, {found.metric}: {losses}"]
+    shown = [each for each in found.layers if each.layer in found.chosen]
+    rest = [each for each in found.layers if each.layer not in found.chosen]
     lines += [
-        f"  {each.layer}: alone it brings the outputs to {each.sqnr_db:.1f} dB"
-        + (", stays in float" if each.layer in found.kept else "")
-        for each in found.layers[: max(5, len(found.kept))]
+        f"  {each.layer}: alone it brings the outputs to {each.sqnr_db:.1f} dB: "
+        + (f"made in {found.chosen[each.layer]}" if each in shown else f"stays in {each.first}")
+        for each in [*shown, *rest[: max(0, _CULPRITS - len(shown))]]
     ]
-    if found.kept:
-        lines.append(
-            f"  {len(found.kept)} of {len(found.layers)} layers stay in float: "
-            f"{found.float_macs:.1%} of the multiplications, {size(found.extra_bytes)} more"
-        )
+    counts = ", ".join(f"{count} in {name}" for name, count in found.counts.items())
+    lines.append(
+        f"  {len(found.layers)} layers: {counts}; {found.float_macs:.1%} of the multiplications in "
+        f"float, {size(found.extra_bytes)} of weights more"
+    )
+    lines += [f"  {name} could not be chosen: {why}" for name, why in found.refused.items()]
+    for name, made in found.costs.items():
+        lines += [f"  {name}, {each.told}: {of_float(each)}" for each in made]
     return lines
 
 

@@ -9,6 +9,8 @@ A runtime module holds::
     def version() -> str                            # of the engine, as "name x.y.z"
     def load(path: Path, *, threads: int) -> Engine
 
+A module of which only the values count, not the times, says ``REFERENCE = True``.
+
 `open_session` wraps the module's `Engine` into a `Session`, which does all checking once, for every
 runtime: an engine only ever sees complete feeds of the right names, dtypes and shapes.
 

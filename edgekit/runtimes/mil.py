@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("coreml",)
 RANK = 50
+REFERENCE = True
 NOTE: str | None = (
     "Computed by edgekit's reference runtime for ML Programs, not by Core ML itself: "
     "values can be compared, times cannot."

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("pt2",)
 RANK = 10
+REFERENCE = True
 NOTE = "PyTorch in eager mode is the reference for values, not for speed."
 
 

@@ -52,7 +52,7 @@ def fitted(program, monkeypatch, tmp_path):
             def timed(self, told, _recipe):
                 return times[told]
 
-        monkeypatch.setattr(speed, "_Bench", Bench)
+        monkeypatch.setattr(speed, "Bench", Bench)
         data = CalibrationData((), "none")
         return speed.fit(lambda: program, RECIPE, data, SimpleNamespace, "onnx", tmp_path)
 
