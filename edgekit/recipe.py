@@ -58,11 +58,16 @@ class Calibration:
             that minimizes the squared error of quantization.  The last three cut outliers off.
         percentile: Share of the values that ``percentile`` keeps, in percent.
         correct_bias: Whether biases take back what rounding adds to a layer on average.
+        equalize: Whether factors move between weights so that channels reach equally far.
+        migration_strength: How much of the difference between channels moves into the weights that
+            read them: 0 none of it, 1 all.
     """
 
     method: str
     percentile: float = 99.99
     correct_bias: bool = False
+    equalize: bool = False
+    migration_strength: float = 0.5
 
 
 @dataclass(frozen=True)

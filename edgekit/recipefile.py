@@ -102,6 +102,10 @@ def _percentile(value: Any) -> str:
     return _number(value) or ("" if 50 < value <= 100 else "above 50 and at most 100")
 
 
+def _strength(value: Any) -> str:
+    return _number(value) or ("" if 0 <= value <= 1 else "at least 0 and at most 1")
+
+
 def _flag(value: Any) -> str:
     return "" if isinstance(value, bool) else "true or false"
 
@@ -145,7 +149,13 @@ _TABLES: dict[str, tuple[dict[str, Check], tuple[str, ...]]] = {  # keys, and th
     "tolerance": (_BOUNDS, tuple(_BOUNDS)),
     "source_tolerance": (_BOUNDS, tuple(_BOUNDS)),
     "calibration": (
-        {"method": _one_of(METHODS), "percentile": _percentile, "correct_bias": _flag},
+        {
+            "method": _one_of(METHODS),
+            "percentile": _percentile,
+            "correct_bias": _flag,
+            "equalize": _flag,
+            "migration_strength": _strength,
+        },
         ("method",),
     ),
 }

@@ -54,6 +54,9 @@ def test_a_recipe_file_is_read_whole(tmp_path):
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
+CALIBRATION = "[calibration]\nmethod = 'mse'\n"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
@@ -70,6 +73,17 @@ def test_a_recipe_file_is_read_whole(tmp_path):
         ('"float32"', '"dynamic"', "activations dynamic go with weights int8 or int4"),
         ('"float32"', '"float32"\nsparsity = 1.5', "sparsity must be at least 0 and below 1"),
         ("[tolerance]", "[calibration]\nmethod = 'mse'\n[tolerance]", "calibration is for"),
+        (
+            "[tolerance]",
+            f"{CALIBRATION}equalize = 1\n[tolerance]",
+            "equalize must be true or false",
+        ),
+        (
+            "[tolerance]",
+            f"{CALIBRATION}migration_strength = 2\n[tolerance]",
+            "migration_strength must be at least 0 and at most 1",
+        ),
+        ("[tolerance]", f"{CALIBRATION}equalise = true\n[tolerance]", "unknown key equalise"),
         ("description", "descripton", "unknown key descripton"),
         ("cosine = 0.99\n", "", "cosine must be given"),
         ('aliases = ["half"]\n', "", "aliases must be given"),

@@ -18,6 +18,7 @@ import torch
 from torch.fx import Interpreter
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
+from edgekit.quantize.constants import value_of
 from edgekit.quantize.precisions import base_name
 from edgekit.quantize.quantizer import WEIGHTED
 
@@ -51,7 +52,7 @@ def correct(
     trial = _Lockstep(converted, {name: wanted[name] for name in biases})
     trial.run_all(samples[:_SAMPLES])
     for name, bias in biases.items():
-        _parameter(prepared, bias).add_(trial.shifts[name])
+        value_of(prepared, bias).add_(trial.shifts[name])
 
 
 class _Lockstep(Interpreter):
@@ -107,14 +108,6 @@ def _bias(node: Node) -> Node | None:
         bias = bias.args[0]
     alone = getattr(bias, "op", "") == "get_attr" and len(bias.users) == 1
     return bias if alone else None
-
-
-def _parameter(module: GraphModule, node: Node) -> Tensor:
-    found: Any = module
-    for part in str(node.target).split("."):
-        found = getattr(found, part)
-    tensor: Tensor = found.data
-    return tensor
 
 
 def _mean(node: Node, values: list[Tensor]) -> Tensor:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edgekit.quantize.constants import groups_of, observer_of, value_of
 from edgekit.quantize.precisions import base_name
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.fx import GraphModule, Node
+    from torch.fx import GraphModule
 
 _LARGEST = 2**15 - 1 - 255  # two weights may be rounded up by half a step each
 _LAYERS = {"conv1d", "conv2d", "conv3d", "linear"}
@@ -30,11 +31,12 @@ def relieve(prepared: GraphModule) -> int:
     for node in prepared.graph.nodes:
         if base_name(node) not in _LAYERS:
             continue
-        activation, observer = (_observer(prepared, argument) for argument in node.args[:2])
+        weights: Any = node.args[1]
+        activation, observer = (observer_of(prepared, argument) for argument in node.args[:2])
         if activation is None or observer is None or activation.dtype is not torch.int8:
             continue
-        weight = _value(prepared, node.args[1])
-        if _groups(node) == len(weight) > 1 == weight.shape[1]:
+        weight = value_of(prepared, weights.args[0])
+        if groups_of(node) == len(weight) > 1 == weight.shape[1]:
             continue  # depthwise: other kernels, with room enough
         factor = _excess(weight, observer)
         observer.min_val, observer.max_val = observer.min_val * factor, observer.max_val * factor
@@ -54,26 +56,3 @@ def _in_pairs(values: Tensor) -> Tensor:
     odd = values.shape[-1] % 2
     padded = torch.nn.functional.pad(values, (0, odd))
     return padded[..., ::2] + padded[..., 1::2]
-
-
-def _groups(node: Node) -> int:
-    place = {"conv1d": 6, "conv2d": 6, "conv3d": 6}.get(base_name(node), 0)
-    found: Any = node.args[place] if place and len(node.args) > place else 1
-    return int(found)
-
-
-def _observer(prepared: GraphModule, node: Any) -> Any:
-    """Return the observer that stands before an argument, None where it is not quantized."""
-    if getattr(node, "op", "") != "call_module":
-        return None
-    found = prepared.get_submodule(node.target)
-    return getattr(found, "activation_post_process", found)  # in training it rounds as well
-
-
-def _value(prepared: GraphModule, node: Any) -> Tensor:
-    """Return the constant that an observer reads."""
-    found: Any = prepared
-    for part in node.args[0].target.split("."):
-        found = getattr(found, part)
-    weight: Tensor = found.detach()
-    return weight

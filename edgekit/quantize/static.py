@@ -16,6 +16,7 @@ from edgekit.passes.graph import replace_node
 from edgekit.quantize import (
     Quantization,
     bias_correction,
+    equalization,
     oddities,
     rounding,
     saturation,
@@ -52,6 +53,8 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
     samples = [tensors(sample, program) for sample in data.samples]
     with quiet(), torch.no_grad():
         module = program.exported.module(check_guards=False)
+        if recipe.calibration.equalize:
+            notes = (*notes, *equalization.equalize(module, recipe, samples))
         ranges = watching.input_ranges(module, samples)
         wanted = bias_correction.means(module, samples) if recipe.calibration.correct_bias else {}
         prepared = prepare_pt2e(module, GraphQuantizer(recipe))

@@ -1,0 +1,46 @@
+"""The weights that layers of a graph read, and what observes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from edgekit.quantize.precisions import base_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule, Node
+
+
+def value_of(module: GraphModule, node: Any) -> Tensor:
+    """Return the constant that a node brings in."""
+    owner, name = _home(module, node)
+    tensor: Tensor = getattr(owner, name).detach()
+    return tensor
+
+
+def replace_value(module: GraphModule, node: Any, value: Tensor) -> None:
+    """Let a node bring in another constant; the old one is not written to."""
+    owner, name = _home(module, node)
+    is_parameter = isinstance(getattr(owner, name), nn.Parameter)
+    setattr(owner, name, nn.Parameter(value, requires_grad=False) if is_parameter else value)
+
+
+def observer_of(prepared: GraphModule, node: Any) -> Any:
+    """Return the observer that stands before an argument, None where it is not quantized."""
+    if getattr(node, "op", "") != "call_module":
+        return None
+    found = prepared.get_submodule(node.target)
+    return getattr(found, "activation_post_process", found)  # in training it rounds as well
+
+
+def groups_of(node: Node) -> int:
+    """Return into how many groups a layer's channels are divided."""
+    found: Any = node.args[6] if base_name(node) != "linear" and len(node.args) > 6 else 1
+    return int(found)
+
+
+def _home(module: GraphModule, node: Any) -> tuple[Any, str]:
+    path, _, name = str(node.target).rpartition(".")
+    return module.get_submodule(path), name
