@@ -32,24 +32,36 @@ def convert(model: ir.Model) -> None:
 
 
 def _apart(graph: ir.Graph) -> set[ir.Value]:
-    """Return the stored integers about zero, each with a zero point that nothing else reads."""
-    found: set[ir.Value] = set()
-    for node in list(graph.all_nodes()):
-        stored = node.inputs[0] if node.op_type == "DequantizeLinear" else None
-        if stored is None or stored.name not in graph.initializers:
-            continue
+    """Return the stored integers about zero, with zero points that no activation reads."""
+    weights = [node for node in graph.all_nodes() if _is_about_zero(node, graph)]
+    own: dict[ir.Value, ir.Value] = {}
+    for node in weights:
         zero_point = node.inputs[2] if len(node.inputs) > 2 else None
-        tensor = ir.convenience.get_const_tensor(zero_point) if zero_point is not None else None
-        if tensor is not None and tensor.numpy().any():
-            continue  # a constant among the activations, which may share its scale
-        found.add(stored)
-        if zero_point is not None and tensor is not None and len(zero_point.uses()) > 1:
-            own = ir.Value(name=f"{stored.name}_zero_point", const_value=tensor)
-            own.type, own.shape = zero_point.type, zero_point.shape
-            graph.register_initializer(own)
-            node.replace_input_with(2, own)
-        found |= {value for value in node.inputs[2:] if value is not None}
-    return found
+        if zero_point is None:
+            continue
+        if zero_point not in own:
+            alone = all(use.node in weights for use in zero_point.uses())
+            own[zero_point] = zero_point if alone else _copy(graph, zero_point)
+        node.replace_input_with(2, own[zero_point])
+    return {*own.values(), *(node.inputs[0] for node in weights if node.inputs[0] is not None)}
+
+
+def _is_about_zero(node: ir.Node, graph: ir.Graph) -> bool:
+    """Whether a node dequantizes a weight; other constants may share an activation's scale."""
+    stored = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+    if stored is None or stored.name not in graph.initializers:
+        return False
+    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+    tensor = ir.convenience.get_const_tensor(zero_point) if zero_point is not None else None
+    return tensor is None or not tensor.numpy().any()
+
+
+def _copy(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    tensor = ir.convenience.get_const_tensor(value)
+    made = ir.Value(name=f"{value.name}_of_weights", const_value=tensor)
+    made.type, made.shape = value.type, value.shape
+    graph.register_initializer(made)
+    return made
 
 
 def _unsigned(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

@@ -36,6 +36,7 @@ DEFAULT_OPSET = 20
 
 _NOTES = ("name_scopes", "class_hierarchy")  # of the exporter: where a node comes from
 _ALL_INTEGERS = 21  # the opset with scales by blocks, and with integers of 4 and 16 bits
+_LONGEST_VECTOR = 2**16  # of those that are compared: scales and zero points by channel
 
 SUFFIXES = (".onnx",)
 COST = 1
@@ -111,6 +112,7 @@ def warm_up() -> None:
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:
     """Write the program as an ONNX file."""
     import torch
+    from onnx_ir.passes.common import DeduplicateInitializersPass
     from onnxscript import optimizer
 
     from edgekit.formats import (
@@ -149,6 +151,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_uint8.convert(model)
         _onnx_integer_pads.convert(model)
         _onnx_float_layers.keep(model)
+        DeduplicateInitializersPass(size_limit=_LONGEST_VECTOR)(model)
     _describe(model, program)
     _onnx_file.write(model, destination)
     return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})
