@@ -114,6 +114,17 @@ def phone(home: Path) -> Iterator[Booted]:
     yield from boot("phone")
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of the test's own; the local device keeps its files in the one returned."""
+    folder = tmp_path / "device"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEKIT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr("edgekit.transports.local._Local.folder", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory) -> Path:
     """The native runner for the phone, and the runtimes' libraries beside it."""

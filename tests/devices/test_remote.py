@@ -24,15 +24,7 @@ MODELS = Path(__file__).parents[1] / "contracts" / "models"
 MODEL = next(iter(sorted(MODELS.glob("*.tflite"))))
 QUICK = Request(runs=5, warmup_seconds=0.0)
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    folder = tmp_path / "device"
-    folder.mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EDGEKIT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr("edgekit.transports.local._Local.folder", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def left(folder: Path) -> list[str]:

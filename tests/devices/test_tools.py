@@ -20,15 +20,7 @@ SAID = Path(__file__).parent / "tools"
 TFLITE, ONNX = MODELS / "affine.tflite", MODELS / "affine.onnx"
 JOB = Job("it's a model", "tflite", "tool", runs=5, min_s=0.5, warmup=Warmup(max_s=0.2))
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    folder = tmp_path / "device"
-    folder.mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EDGEKIT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr("edgekit.transports.local._Local.folder", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def stand_in(tmp_path, script) -> str:
