@@ -6,7 +6,7 @@
                                             artifacts and records are kept in build/peers
     python scripts/peers.py scale           time and peak memory against the number of weights
 
-`scale` writes docs/scale.md and docs/scale.svg.
+`quantize` writes docs/int8.md, `scale` writes docs/scale.md and docs/scale.svg.
 """
 
 from __future__ import annotations
@@ -60,11 +60,16 @@ def main() -> int:
     quantize.add_argument("--remake", action="store_true", help="our int8 artifacts, where kept")
     quantize.add_argument("models", nargs="*", help="to measure now; none: judge what is on record")
     chosen = parser.parse_args()
-    machine = facts(Probe())
-    print(f"{machine['processor']}, {machine['cores']} cores, load {Probe().load()}")
+    print(f"{machine()}, load {Probe().load()}")
     return {"convert": compare_conversion, "scale": measure_scale, "quantize": compare_int8}[
         chosen.verb
     ](chosen)
+
+
+def machine() -> str:
+    """Name the machine."""
+    found = facts(Probe())
+    return f"{found['processor']}, {found['cores']} cores"
 
 
 # -- quantize --------------------------------------------------------------------------------------
@@ -90,7 +95,7 @@ def compare_int8(chosen: argparse.Namespace) -> int:
         record = done.stdout.strip().splitlines()[-1]
         (kept / name / "record.json").write_text(record)
         print(peers_bars.line(json.loads(record)), flush=True)
-    return peers_bars.report(kept)
+    return peers_bars.judged(kept, ROOT / "docs" / "int8.md", machine())
 
 
 # -- convert ---------------------------------------------------------------------------------------
@@ -204,14 +209,13 @@ def resident(pid: int) -> int:
 
 def report(rows: list[tuple[float, float, float, float]]) -> None:
     """Write the table and the plot."""
-    machine = facts(Probe())
     table = [
         "# Conversion time and memory against model size",
         "",
         "Made by `python scripts/peers.py scale`: transformers with seeded random weights,",
         "converted to ONNX and Core ML in recipe `fp16`, verification included, without the cache.",
         "Memory is the peak over all processes together (proportional set size).",
-        f"Machine: {machine['processor']}, {machine['cores']} cores.",
+        f"Machine: {machine()}.",
         "",
         "| weights (M) | seconds | peak memory (GB) | peak / fp32 weights |",
         "|---|---|---|---|",

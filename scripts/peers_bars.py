@@ -1,4 +1,7 @@
-"""The bars of static int8, judged from the records that `scripts/peers.py quantize` keeps."""
+"""The bars of static int8, judged from the records that `scripts/peers.py quantize` keeps.
+
+What they say becomes docs/int8.md.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +78,8 @@ def _told(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else format(value, form)
 
 
-def report(folder: Path) -> int:
-    """Print the table and one verdict per bar; return 0 when all are met."""
+def judged(folder: Path, page: Path, machine: str) -> int:
+    """Print one line per model and a verdict per bar; write the page; return 0 when all are met."""
     records = [json.loads(each.read_text()) for each in sorted(folder.glob("*/record.json"))]
     if not records:
         print("nothing on record yet: name the models to measure")
@@ -84,16 +87,68 @@ def report(folder: Path) -> int:
     print(f"\n{len(records)} models; figures are ratios of medians in one interleaved run")
     for record in records:
         print(line(record))
-        for name in FORMATS:
-            if why := record["verdicts"][name].get("slower"):
-                print(f"{'':22} {name}: {why}")
-        for name, why in record["missing"].items():
-            print(f"{'':22} {name}: the vendor's tool fails: {why}")
     verdicts = [verdict for name in FORMATS for verdict in bars(records, name)]
     print()
     for met, told in verdicts:
         print(f"{'met' if met else 'NOT MET':8} {told}")
+    page.write_text("\n".join(_page(records, verdicts, machine)) + "\n")
     return int(not all(met for met, _ in verdicts))
+
+
+def _page(records: list[Record], verdicts: list[tuple[bool, str]], machine: str) -> Iterable[str]:
+    yield from HEAD.format(machine=machine).splitlines()
+    for name in FORMATS:
+        title = {"onnx": "ONNX", "tflite": "TFLite"}[name]
+        yield from ("", f"## {title}", "")
+        yield "| model | vendor's | fp32 | SQNR, dB | over vendor's | size | integer | in float |"
+        yield "|---|---|---|---|---|---|---|---|"
+        yield from (_row(record, name) for record in records)
+        yield from (f"\n{told}" for told in _remarks(records, name))
+    yield from ("", "## Bars", "", "| bar | met |", "|---|---|")
+    yield from (f"| {told} | {'yes' if met else 'no'} |" for met, told in verdicts)
+
+
+def _row(record: Record, name: str) -> str:
+    found = figures(record, name)
+    cells = [
+        record["model"],
+        _told(found["vendor"]),
+        _told(found["fp32"]),
+        _told(found["sqnr"], ".1f"),
+        _told(found["gain"], "+.1f"),
+        _told(found["size"], ".3f"),
+        _told(found["integer"]),
+        ", ".join(record["verdicts"][name].get("slow", ())),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _remarks(records: list[Record], name: str) -> Iterable[str]:
+    for record in records:
+        verdict = record["verdicts"][name]
+        if verdict["status"] != "passed":
+            yield f"{record['model']} is not within its tolerance: {verdict['reason']}"
+        if verdict.get("slower"):
+            yield f"{record['model']}: {verdict['slower']}"
+        if name in record["missing"]:
+            yield f"{record['model']}: the vendor's tool fails: {record['missing'][name]}"
+
+
+HEAD = """\
+# Static int8 beside the vendors' tools
+
+Made by `python scripts/peers.py quantize MODEL...`. Each model has seeded random weights, so its
+accuracy means nothing, and its SQNR says how much rounding adds. The same calibration data for all;
+times on one thread, in turns, as ratios of medians. The vendors' are ONNX Runtime's
+`quantize_static` on torch.onnx's model, and ai-edge-quantizer's `static_wi8_ai8` on litert_torch's.
+Machine: {machine}. Where 8 bits were slower than float, the model was made again with
+`--fast-here`, and the last column names the layers that compute in float since, most of them with
+float weights: such a file is larger.
+
+The columns: time over that of the vendor's int8, and of edgekit's fp32; quantization SQNR, and by
+how much it is above the vendor's; size over fp32; the share of the computing operators that run in
+integers.
+"""
 
 
 def bars(records: list[Record], name: str) -> Iterable[tuple[bool, str]]:
