@@ -48,8 +48,8 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
     """
     assert recipe.calibration is not None
     program = program.copied()
+    prepare(program.exported, recipe)  # folds constants, which integer weights must not be by now
     notes = weights.quantize(program.exported, recipe)
-    prepare(program.exported, recipe)
     samples = [tensors(sample, program) for sample in data.samples]
     with quiet(), torch.no_grad():
         module = program.exported.module(check_guards=False)

@@ -1,13 +1,17 @@
 """Rewrites before anything is observed: the function stays, and kernels know its operators."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 import edgekit
+from edgekit.quantize import static, weights
+from edgekit.quantize.calibration import read
 from edgekit.quantize.precisions import base_name
 from edgekit.quantize.preparation import prepare
-from edgekit.recipe import load_recipe
+from edgekit.recipe import Override, load_recipe
 
 
 @pytest.mark.parametrize(
@@ -44,3 +48,12 @@ def test_other_convolutions_stay_as_they_are(layer) -> None:
     before = str(exported.graph)
     prepare(exported, load_recipe("int8"))
     assert str(exported.graph) == before
+
+
+def test_weights_of_layers_in_float_stay_integers() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16)).eval()
+    program = edgekit.export(model, (torch.randn(1, 16),))
+    override = Override(layer="^0$", weights="int8", activations="float32")
+    recipe = replace(load_recipe("int8"), overrides=(override,))
+    made = static.quantize(program, recipe, read("random", program.samples[0]))
+    assert sum(map(weights.is_compressed, made.exported.graph.nodes)) == 1
