@@ -289,12 +289,35 @@ def read_samples(path: Path) -> list[Arrays]:
         try:
             with file.open("rb") as content, np.load(content) as arrays:
                 stored.append({key: arrays[key] for key in arrays.files})
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise UsageError(
-                f"{file} is not an .npz file: {error}.",
+                f"{file} is not an .npz file{_why(error)}.",
                 "Write it with numpy.savez(path, name=array).",
             ) from error
     return stored
+
+
+def read_array(path: Path) -> Array:
+    """Read an ``.npy`` file.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return np.asarray(np.load(path))
+    except _UNREADABLE as error:
+        raise UsageError(
+            f"{path} is not an .npy file{_why(error)}.", "Write it with numpy.save(path, array)."
+        ) from error
+
+
+_UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile)
+
+
+def _why(error: Exception) -> str:
+    """Say what numpy says; it takes what it does not know for pickled objects."""
+    said = str(error).rstrip(".")
+    return " of arrays" if "pickle" in said else f": {said}"
 
 
 def split_samples(stored: list[Arrays], example: Arrays) -> tuple[Arrays, ...]:

@@ -182,7 +182,7 @@ def _budget(given: float | str | None, recipe: Recipe, calibration: Any) -> floa
     except ValueError:
         value = -1.0
     if not 0 < value < 1:
-        raise UsageError(f"An accuracy budget is a share such as 1% or 0.01, not {text}.")
+        raise UsageError(f"An accuracy budget is a share such as 1% or 0.01, not {text!r}.")
     if not recipe.is_static:
         raise UsageError(
             f"An accuracy budget chooses layers of a static recipe, and {recipe.name} is none.",

@@ -120,6 +120,13 @@ def _named(
                     f"{what}.",
                     f"Its {what}s: {', '.join(map(str, specs.values()))}.",
                 )
+            if specs[name].scale is not None:
+                raise UsageError(
+                    f"{processing.where}: {step.name!r} is for floats, and the {what} {name!r} of "
+                    f"this artifact is {specs[name].dtype.value}.",
+                    "Package one that was converted without --io, or declare no processing: the "
+                    "manifest has scale and zero_point of each tensor.",
+                )
             if once and name in seen:
                 raise UsageError(f"{processing.where}: two steps fill the input {name!r}.")
             seen.add(name)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, UsageError
 from edgekit.exporting import to_numpy
 from edgekit.metrics import compare
 from edgekit.quantize import ladder, sensitivity, static, watching
@@ -207,8 +207,8 @@ def _judge(
     """Return the name of the loss and a function that measures it on a quantized program."""
     run = _runner(program)
     if evaluate is not None:
-        name, before = next(iter(evaluate(run).items()))
-        return f"loss of {name}", lambda made: before - next(iter(evaluate(_runner(made)).values()))
+        name, before = _figure(evaluate(run))
+        return f"loss of {name}", lambda made: before - _figure(evaluate(_runner(made)))[1]
     wanted = [run(sample) for sample in data.samples]
     answers = all(
         compare(each, each).argmax_agreement is not None for each in wanted[0].values()
@@ -227,6 +227,21 @@ def _judge(
         return float(np.sqrt(error / max(sum(float(np.square(a).sum()) for a, _ in pairs), 1e-30)))
 
     return AGREEMENT if answers else ERROR, loss
+
+
+def _figure(found: Any) -> tuple[str, float]:
+    """Return the first figure that an evaluation gives.
+
+    Raises:
+        UsageError: it gives none.
+    """
+    name, value = next(iter(found.items())) if isinstance(found, dict) and found else ("", None)
+    if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        raise UsageError(
+            f"evaluate() of the source returned {found!r}, which is no measure of accuracy.",
+            "It must return a dict from names to finite numbers; the first counts.",
+        )
+    return str(name), float(value)
 
 
 def _runner(program: Program) -> Run:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.errors import UsageError
 from edgekit.importing import call_user, import_file, on_path
-from edgekit.inputs import read_samples, split_samples, vary
+from edgekit.inputs import read_array, read_samples, split_samples, vary
 from edgekit.quantize import RANDOM
 from edgekit.quantize.pictures import SUFFIXES, Reader
 from edgekit.runtimes import Array, Arrays
@@ -104,7 +104,7 @@ def _from_text(text: str, example: Arrays, pictures: Reader | None) -> tuple[Arr
             f"Write .npz files with the arrays {', '.join(example)}.",
         )
     (name,) = example
-    return split_samples([{name: np.load(each)} for each in arrays], example)
+    return split_samples([{name: read_array(each)} for each in arrays], example)
 
 
 def _by_name(arrays: Arrays, example: Arrays) -> Arrays:

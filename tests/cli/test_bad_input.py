@@ -21,8 +21,16 @@ DATA = {
     "wrong_name.npz": {"x": IMAGE},
     "wrong_shape.npz": {"image": np.ones((2, 7), np.float32)},
     "wrong_type.npz": {"image": np.full((2, 4), "a")},
+    "nan.npz": {"image": IMAGE * np.nan},
     "no_sample.npz": {"image": IMAGE[:0].reshape(0, 2, 4)},
 }
+SAMPLES = """def raises():
+    raise ValueError('disk gone')
+def none():
+    return None
+def empty():
+    return []
+"""
 SOURCES = {
     "empty.py": "",
     "syntax.py": "def build(:\n",
@@ -30,6 +38,8 @@ SOURCES = {
     "exits.py": "import sys\ndef build(): sys.exit(5)\n",
     "imports.py": "import timmm\n",
     "number.py": "def build(): return 7\n",
+    "samples.py": SAMPLES,
+    "one.py": MODEL.replace(", scale", "").replace("* scale", "").replace(", torch.ones(1)", ","),
     "no_example.py": "import torch\ndef build(): return torch.nn.ReLU()\n",
 }
 GARBAGE = ("g.py", "g.pt2", "g.pth", "g.safetensors", "g.onnx", "g.tflite", "g.mlmodel", "g.npz")
@@ -51,6 +61,8 @@ def folder(tmp_path_factory):
     torch.save({"a": torch.ones(2)}, folder / "other.pth")
     torch.save(torch.nn.Linear(4, 3), folder / "whole.pt")
     (folder / "dir.onnx").mkdir()
+    (folder / "arrays").mkdir()
+    (folder / "arrays" / "g.npy").write_bytes(b"no array")
     (folder / "e.mlpackage").mkdir()
     return folder
 
@@ -74,6 +86,7 @@ def said(edgekit, folder, monkeypatch):
     return run
 
 
+INT8 = ("--recipe", "int8", "--calibrate")
 CHECKED_BEFORE_ANYTHING_RUNS = [
     (["--input", "image"], "--input 'image' is not understood", "image:1,3,224,224"[5:]),
     (["--input", "image:-1,4"], "'-1' is no dimension", "1..8"),
@@ -92,6 +105,19 @@ CHECKED_BEFORE_ANYTHING_RUNS = [
     (["--name", "../x"], "'../x' is no file name", "--output"),
     (["--name", ""], "'' is no file name", ""),
     (["--labels", "absent.txt"], "absent.txt", ""),
+    *(
+        ([*INT8, "data.npz", "--accuracy-budget", share], f"not {share!r}", "")
+        for share in ("0", "200%", "-1%", "abc", "nan", "")
+    ),
+    (
+        [*INT8, "a.npz", "--accuracy-budget", "1%", "--fast-here", "--to", "onnx"],
+        "one after the other",
+        "first",
+    ),
+    (["--recipe", "fp16", "--accuracy-budget", "1%"], "fp16 is none", "--recipe int8"),
+    (["--recipe", "int8", "--accuracy-budget", "1%"], "needs calibration data", "--calibrate"),
+    (["--recipe", "fp16", "--calibrate", "data.npz"], "takes no calibration data", "Leave"),
+    (["--to", "tflite", "--io", "int4"], "--io int4 is not possible", "int8"),
 ]
 
 
@@ -135,6 +161,14 @@ FOUND_BY_LOADING = [
     ("net.py", ["--input-data", "g.npz"], "g.npz is not an .npz file"),
     ("net.py", ["--input-data", "e.npz"], "e.npz is not an .npz file"),
     ("net.py", ["--input-data", "absent.npz"], "no input data at absent.npz"),
+    ("net.py", [*INT8, "nan.npz"], "has no sample without NaN"),
+    ("net.py", [*INT8, "wrong_name.npz"], "no array named 'image'"),
+    ("net.py", [*INT8, "dir.onnx"], "no input data at dir.onnx"),
+    ("one.py", [*INT8, "arrays"], "g.npy is not an .npy file of arrays"),
+    ("net.py", [*INT8, "samples.py:raises"], "samples.py:2: ValueError: disk gone"),
+    ("net.py", [*INT8, "samples.py:none"], "'NoneType' object is not iterable"),
+    ("net.py", [*INT8, "samples.py:empty"], "The calibration data is empty"),
+    ("net.py", [*INT8, "samples.py:absent"], "has no function 'absent'"),
 ]
 
 

@@ -1,5 +1,7 @@
 """Declarations: where they are found, and what is said of wrong ones."""
 
+from dataclasses import replace
+
 import pytest
 
 from edgekit import DType, Signature, TensorSpec
@@ -39,6 +41,22 @@ def test_toml_beside_a_model_and_mappings_in_it(tmp_path):
     model.write_text(model.read_text().replace("[N, N]", "SIZE"))
     with pytest.raises(UsageError, match="PREPROCESS is computed"):
         find(str(model))
+
+
+def test_a_step_for_floats_is_refused_where_the_artifact_takes_integers(tmp_path):
+    """A picture in 0..1 would become zeros and ones, without a word."""
+    narrow = [
+        tuple(replace(spec, dtype=DType.INT8, scale=1 / 255, zero_point=-128) for spec in specs)
+        for specs in (IMAGE.inputs, IMAGE.outputs)
+    ]
+    picture = declare(
+        tmp_path, "[preprocess.image]\nkind = 'image'\nsize = 8\nresize = 'stretch'\n"
+    )
+    with pytest.raises(UsageError, match="'image' is for floats"):
+        bind(picture, Signature(narrow[0], IMAGE.outputs))
+    classes = declare(tmp_path, "[postprocess.animal]\nkind = 'classes'\noutput = 'y'\ntop_k = 1\n")
+    with pytest.raises(UsageError, match="'animal' is for floats"):
+        bind(classes, Signature(IMAGE.inputs, narrow[1]))
 
 
 WRONG = {

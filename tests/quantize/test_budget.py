@@ -79,6 +79,7 @@ def test_a_budget_that_nothing_breaks_changes_nothing(fragile) -> None:
     assert budget.fit(program, RECIPE, data, 0.9).chosen == {}
 
 
+@pytest.mark.slow
 def test_a_budget_that_nothing_meets_is_said(fragile) -> None:
     program, data = fragile
     with pytest.raises(ConversionError, match="No layer can be quantized within"):
@@ -99,6 +100,35 @@ def test_the_recipe_can_be_read_again(found, tmp_path) -> None:
     assert again.overrides == found.recipe.overrides
     assert replace(again, name=RECIPE.name, aliases=RECIPE.aliases) == found.recipe
     assert np.isclose(Within.from_json(found.to_json()).loss, found.loss)
+
+
+def test_a_recipe_of_ones_own_is_a_start(fragile, tmp_path) -> None:
+    """Its overrides and its calibration stay, and are in the file that comes of it."""
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'base = "int8"\n[calibration]\nmethod = "mse"\n'
+        '[[override]]\nlayer = "0$"\nweights = "float32"\nactivations = "float32"\n'
+    )
+    program, data = fragile
+    found = budget.fit(program, load_recipe(own), data, 0.05)
+    assert "layers.0" not in {each.layer for each in found.layers}
+    (tmp_path / "found.toml").write_text(found.as_toml())
+    again = load_recipe(tmp_path / "found.toml")
+    assert replace(again, name="own") == found.recipe
+    assert len(again.overrides) == 1 + len(found.chosen) > 1
+
+
+@pytest.mark.parametrize("figures", [{}, 0.7, None, {"accuracy": float("nan")}, {"a": "b"}])
+def test_a_measure_that_is_none_is_said(fragile, figures) -> None:
+    with pytest.raises(UsageError, match="no measure of accuracy"):
+        budget.fit(fragile[0], RECIPE, fragile[1], 0.01, lambda _run: figures)
+
+
+def test_small_weights_of_float_layers_are_in_the_graph(fragile) -> None:
+    program, data = fragile
+    made = static.quantize(program, applied(RECIPE, {"layers.1": "w8fp32"}), data)
+    kinds = [str(node.target) for node in made.exported.graph.nodes]
+    assert kinds.count("edgekit.integer_weight.default") == 1
 
 
 # -- The ladder ------------------------------------------------------------------------------------
