@@ -178,8 +178,11 @@ def _evaluation(source: str) -> Any:
         return None
 
     def evaluate(run: Any) -> Any:
+        def evaluate() -> Any:
+            return function(run)
+
         with on_path(path.absolute().parent):
-            return call_user(lambda: function(run), f"{path}:evaluate")
+            return call_user(evaluate, str(path))
 
     return evaluate
 

@@ -71,7 +71,7 @@ def fit(
     def loss(plan: Plan) -> float:
         key = tuple(sorted(plan.items()))
         if key not in tried:
-            floating = len(plan) == len(layers) and _all_float(plan)
+            floating = 0 < len(plan) == len(layers) and _all_float(plan)
             made = None if floating else static.quantize(program, applied(recipe, plan), data)
             tried[key] = 0.0 if made is None else judge(made)
         return tried[key]
@@ -88,7 +88,7 @@ def fit(
             f"{names} do not meet {budget:.2%} of {metric}: they lose {loss(plan):.2%} or more.",
             "Allow more, give better calibration data, or allow float layers: leave --io out.",
         )
-    if len(plan) == len(layers) and _all_float(plan):
+    if 0 < len(plan) == len(layers) and _all_float(plan):
         raise ConversionError(
             f"No layer can be quantized within {budget:.2%} of {metric}: with all of them the loss "
             f"is {loss({}):.2%}.",

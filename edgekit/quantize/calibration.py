@@ -90,6 +90,8 @@ def _from_text(text: str, example: Arrays, pictures: Reader | None) -> tuple[Arr
     if function and path.endswith(".py"):
         return _from_items(_call(Path(path), function), example)
     folder = Path(text)
+    if path.endswith(".py"):
+        raise UsageError(f"{text} names no function.", f"Write {path}:callable.")
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     shown = [file for file in files if file.suffix.lower() in SUFFIXES]
     if shown and pictures is not None:

@@ -146,10 +146,10 @@ class Within:
     def as_toml(self) -> str:
         """Return the recipe as a file to check in, with the reason for each line."""
         noises = {each.layer: each for each in self.layers}
-        head = [
-            f"{self.metric}: {self.loss:.2%}, and {self.all_integer:.2%} without the",
-            f"{len(self.chosen)} last overrides; the budget was {self.budget:.2%}.",
-        ]
+        head = [f"{self.metric}: {self.loss:.2%}; the budget was {self.budget:.2%}."]
+        if self.chosen:
+            last = f"the last {len(self.chosen)} override" + "s" * (len(self.chosen) > 1)
+            head.append(f"Without {last}: {self.all_integer:.2%}.")
         for name, made in self.costs.items():
             head += [f"{name}: {each.told}: {of_float(each)}" for each in made]
         reasons = [

@@ -168,6 +168,7 @@ FOUND_BY_LOADING = [
     ("net.py", [*INT8, "samples.py:raises"], "samples.py:2: ValueError: disk gone"),
     ("net.py", [*INT8, "samples.py:none"], "'NoneType' object is not iterable"),
     ("net.py", [*INT8, "samples.py:empty"], "The calibration data is empty"),
+    ("net.py", [*INT8, "samples.py"], "samples.py names no function"),
     ("net.py", [*INT8, "samples.py:absent"], "has no function 'absent'"),
 ]
 

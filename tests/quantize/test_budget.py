@@ -79,6 +79,12 @@ def test_a_budget_that_nothing_breaks_changes_nothing(fragile) -> None:
     assert budget.fit(program, RECIPE, data, 0.9).chosen == {}
 
 
+def test_a_recipe_that_leaves_nothing_to_choose_is_said(fragile) -> None:
+    every = replace(RECIPE, overrides=(LADDER["fp32"].override(""),))
+    with pytest.raises(ConversionError, match="quantizes nothing"):
+        budget.fit(fragile[0], every, fragile[1], 0.01)
+
+
 @pytest.mark.slow
 def test_a_budget_that_nothing_meets_is_said(fragile) -> None:
     program, data = fragile
