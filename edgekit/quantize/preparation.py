@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from edgekit import passes
@@ -15,7 +16,6 @@ from edgekit.passes.graph import calls, expand, name_of
 from edgekit.quantize.precisions import precision_of
 
 if TYPE_CHECKING:
-    import torch
     from torch.export import ExportedProgram
 
     from edgekit.recipe import Recipe
@@ -56,7 +56,9 @@ def _small_strides(
 
     NPUs step by three at most, and what is gathered is read once.
     """
-    if groups != 1 or tuple(dilation) != (1, 1) or max(stride) <= _LONGEST_STEP:
+    plain = groups == 1 and tuple(dilation) == (1, 1)
+    fixed = all(isinstance(size, int) for size in x.shape[2:])
+    if not (plain and fixed) or max(stride) <= _LONGEST_STEP:
         return NotImplemented
     x, weight = (value.permute(0, 2, 3, 1) for value in (x, weight))  # channels last
     for axis in (1, 2):
@@ -93,8 +95,7 @@ def _blocks(x: torch.Tensor, axis: int, step: int) -> torch.Tensor:
     """Make channels of blocks along an axis of (N, H, W, C): W can, which is next to C."""
     if axis == 1:
         return _blocks(x.transpose(1, 2), 2, step).transpose(1, 2)
-    count, rows, columns, channels = x.shape
-    return x.reshape(count, rows, columns // step, step * channels)
+    return torch.unflatten(x, 2, (x.shape[2] // step, step)).flatten(3)
 
 
 _LONGEST_STEP = 3

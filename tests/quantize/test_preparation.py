@@ -1,17 +1,13 @@
 """Rewrites before anything is observed: the function stays, and kernels know its operators."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
 import edgekit
-from edgekit.quantize import static, weights
-from edgekit.quantize.calibration import read
 from edgekit.quantize.precisions import base_name
 from edgekit.quantize.preparation import prepare
-from edgekit.recipe import Override, load_recipe
+from edgekit.recipe import load_recipe
 
 
 @pytest.mark.parametrize(
@@ -39,6 +35,21 @@ def test_long_steps_are_gathered_into_channels(kernel, stride, padding, size) ->
         torch.testing.assert_close(got, layer(image), rtol=1e-4, atol=1e-5)
 
 
+def test_a_batch_may_still_vary_but_not_what_is_gathered() -> None:
+    layer = nn.Conv2d(3, 8, 7, 4, 3).eval()
+    for axis, image, gathered in ((0, (5, 3, 32, 32), True), (2, (2, 3, 40, 32), False)):
+        varying = {"input": {axis: (1, 64)}}
+        exported = edgekit.export(
+            layer, (torch.randn(2, 3, 32, 32),), dynamic_shapes=varying
+        ).exported
+        prepare(exported, load_recipe("int8"))
+        assert any(base_name(n) == "permute" for n in exported.graph.nodes) == gathered
+        other = torch.randn(image)
+        with torch.no_grad():
+            (got,) = exported.module()(input=other).values()
+            torch.testing.assert_close(got, layer(other), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "layer",
     [nn.Conv2d(4, 4, 5, 4, groups=4), nn.Conv2d(4, 4, 3, 4, dilation=2), nn.Conv2d(4, 4, 3, 3)],
@@ -48,12 +59,3 @@ def test_other_convolutions_stay_as_they_are(layer) -> None:
     before = str(exported.graph)
     prepare(exported, load_recipe("int8"))
     assert str(exported.graph) == before
-
-
-def test_weights_of_layers_in_float_stay_integers() -> None:
-    model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16)).eval()
-    program = edgekit.export(model, (torch.randn(1, 16),))
-    override = Override(layer="^0$", weights="int8", activations="float32")
-    recipe = replace(load_recipe("int8"), overrides=(override,))
-    made = static.quantize(program, recipe, read("random", program.samples[0]))
-    assert sum(map(weights.is_compressed, made.exported.graph.nodes)) == 1
