@@ -61,6 +61,7 @@ class Calibration:
         equalize: Whether factors move between weights so that channels reach equally far.
         migration_strength: How much of the difference between channels moves into the weights that
             read them: 0 none of it, 1 all.
+        rounding: ``nearest``, or ``adaptive``: up or down, as layers' outputs need it.
     """
 
     method: str
@@ -68,6 +69,7 @@ class Calibration:
     correct_bias: bool = False
     equalize: bool = False
     migration_strength: float = 0.5
+    rounding: str = "nearest"
 
 
 @dataclass(frozen=True)

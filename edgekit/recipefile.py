@@ -18,6 +18,7 @@ ACTIVATIONS = ("float32", "float16", "int8", "int16", "dynamic")
 # How many weights of a channel share a scale; None where all of it does, or the whole tensor.
 BLOCKS = {"tensor": None, "channel": None, "block_32": 32, "block_64": 64, "block_128": 128}
 METHODS = ("min_max", "moving_average", "percentile", "entropy", "mse")
+ROUNDINGS = ("nearest", "adaptive")
 
 Check = Callable[[Any], str]  # what a value should be; empty where it is that
 
@@ -155,6 +156,7 @@ _TABLES: dict[str, tuple[dict[str, Check], tuple[str, ...]]] = {  # keys, and th
             "correct_bias": _flag,
             "equalize": _flag,
             "migration_strength": _strength,
+            "rounding": _one_of(ROUNDINGS),
         },
         ("method",),
     ),

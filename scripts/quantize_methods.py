@@ -2,11 +2,12 @@
 
     python scripts/quantize_methods.py                  measure all, write the tables into the docs
     python scripts/quantize_methods.py MODEL ...        measure some and print them
-    python scripts/quantize_methods.py --methods equalize,adaptive MODEL ...
+    python scripts/quantize_methods.py --methods equalize,adaptive --quick MODEL ...
 
 Every method quantizes the same float graph on the same calibration data, and the quantized graph
 runs in PyTorch: nothing is lowered.  Sample models are trained, calibrated on 64 samples of their
-own data, and measured on their whole test split.  The others have seeded random weights, batch
+own data, and measured on their whole test split, or with ``--quick`` on 64 samples of it, without
+their task.  The others have seeded random weights, batch
 normalization fitted, and read seeded noise: 16 samples to calibrate on, 8 others to measure.
 """
 
@@ -50,7 +51,10 @@ METHODS: dict[str, Calibration] = {
     "min_max": Calibration("min_max"),
     "correct_bias": Calibration("min_max", correct_bias=True),
     "equalize": Calibration("min_max", equalize=True),
-    "equalize, correct_bias": Calibration("min_max", equalize=True, correct_bias=True),
+    "equalize + correct_bias": Calibration("min_max", equalize=True, correct_bias=True),
+    "adaptive": Calibration("min_max", rounding="adaptive"),
+    "adaptive + correct_bias": Calibration("min_max", rounding="adaptive", correct_bias=True),
+    "all three": Calibration("min_max", equalize=True, rounding="adaptive", correct_bias=True),
     **{name: Calibration(name) for name in ("moving_average", "percentile", "entropy", "mse")},
 }
 MARKS = ("<!-- methods: scripts/quantize_methods.py -->", "<!-- end of methods -->")
@@ -72,17 +76,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="default: all")
     parser.add_argument("--methods", help="default: all; min_max is always one")
+    parser.add_argument("--quick", action="store_true")
     chosen = parser.parse_args()
     wanted = {"min_max", *(chosen.methods.split(",") if chosen.methods else METHODS)}
     methods = {name: how for name, how in METHODS.items() if name in wanted}
     results = {}
     for model in chosen.models or (*SAMPLES, *ZOO):
-        results[model] = measured(case(model), methods)
+        results[model] = measured(case(model, quick=chosen.quick), methods)
         for method, (db, metric) in results[model].items():
             print(f"{model}: {method}: {db:.1f} dB {metric or ''}", file=sys.stderr, flush=True)
     text = tables(results, list(methods))
     print(text)
-    if not chosen.models and not chosen.methods:
+    if not (chosen.models or chosen.methods or chosen.quick):
         before, _, rest = PAGE.read_text().partition(MARKS[0])
         PAGE.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
 
@@ -90,13 +95,17 @@ def main() -> None:
 # -- Models ----------------------------------------------------------------------------------------
 
 
-def case(name: str) -> Case:
+def case(name: str, *, quick: bool) -> Case:
     """Return a sample model, or one of the zoo."""
     if name in SAMPLES:
         sample = importlib.import_module(name)
         inputs = {k: v[:64] for k, v in sample.dataset("calibration")[0].items()}
         program = exported(sample.build(), sample.example_inputs(), name)
-        return Case(program, read(inputs, program.samples[0]), sample.evaluate)
+        data = read(inputs, program.samples[0])
+        if not quick:
+            return Case(program, data, sample.evaluate)
+        some = {k: v[:64] for k, v in sample.dataset("test")[0].items()}
+        return Case(program, data, on(read(some, program.samples[0])))
     from peers_quantize import varied
 
     from tests.conformance import zoo
@@ -105,13 +114,18 @@ def case(name: str) -> Case:
     program = exported(module, given, name)
     data = read([varied(given, index) for index in range(16)], program.samples[0])
     others = read([varied(given, 16 + index) for index in range(8)], program.samples[0])
+    return Case(program, data, on(others))
+
+
+def on(data: CalibrationData) -> Callable[[Run], dict[str, float]]:
+    """Return what runs a model on samples, and knows no task."""
 
     def measure(run: Run) -> dict[str, float]:
-        for each in others.samples:
+        for each in data.samples:
             run(each)
         return {}
 
-    return Case(program, data, measure)
+    return measure
 
 
 def exported(module: Any, inputs: Any, name: str) -> Program:

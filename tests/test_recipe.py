@@ -83,6 +83,11 @@ CALIBRATION = "[calibration]\nmethod = 'mse'\n"
             f"{CALIBRATION}migration_strength = 2\n[tolerance]",
             "migration_strength must be at least 0 and at most 1",
         ),
+        (
+            "[tolerance]",
+            f"{CALIBRATION}rounding = 'up'\n[tolerance]",
+            "rounding must be one of nearest, adaptive",
+        ),
         ("[tolerance]", f"{CALIBRATION}equalise = true\n[tolerance]", "unknown key equalise"),
         ("description", "descripton", "unknown key descripton"),
         ("cosine = 0.99\n", "", "cosine must be given"),

@@ -11,16 +11,14 @@ Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bi
 from __future__ import annotations
 
 import copy
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.fx import Interpreter
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-from edgekit.quantize.constants import value_of
-from edgekit.quantize.precisions import base_name
-from edgekit.quantize.quantizer import WEIGHTED
+from edgekit.quantize import lockstep
+from edgekit.quantize.constants import replace_value, value_of
+from edgekit.quantize.lockstep import channel_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,15 +26,17 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule, Node
 
-Tensors = dict[str, "Tensor"]
+    from edgekit.quantize.lockstep import Tensors, Values
+
 _SAMPLES = 16  # that means are taken over; all of them are in memory at once
 
 
 def means(module: GraphModule, samples: Sequence[Tensors]) -> dict[str, Tensor]:
     """Return by name of node the mean of each channel that a float graph's layers give."""
-    found = _Lockstep(module)
-    found.run_all(samples[:_SAMPLES])
-    return found.means
+    return {
+        node.name: _mean(node, [env[node] for env in values])
+        for node, values in lockstep.layers(module, samples[:_SAMPLES])
+    }
 
 
 def correct(
@@ -46,59 +46,23 @@ def correct(
 
     A layer without a bias of its own stays as it is.
     """
-    layers = [node for node in prepared.graph.nodes if node.name in wanted]
-    biases = {node.name: bias for node in layers if (bias := _bias(node)) is not None}
+    own = [node for node in prepared.graph.nodes if node.name in wanted]
+    biases = {node.name: bias for node in own if (bias := _bias(node)) is not None}
     converted = convert_pt2e(copy.deepcopy(prepared), fold_quantize=True)
-    trial = _Lockstep(converted, {name: wanted[name] for name in biases})
-    trial.run_all(samples[:_SAMPLES])
-    for name, bias in biases.items():
-        value_of(prepared, bias).add_(trial.shifts[name])
+    for node, values in lockstep.layers(converted, samples[:_SAMPLES]):
+        if node.name not in biases:
+            continue
+        shift = wanted[node.name] - _mean(node, [env[node] for env in values])
+        _shift(node, shift, values)
+        bias = biases[node.name]
+        replace_value(prepared, bias, value_of(prepared, bias) + shift)
 
 
-class _Lockstep(Interpreter):
-    """Runs a graph on all samples at once, node by node; corrects biases on the way if told to."""
-
-    def __init__(
-        self, module: GraphModule, wanted: Mapping[str, Tensor] = MappingProxyType({})
-    ) -> None:
-        super().__init__(module)
-        self._nodes = list(module.graph.nodes)
-        self._wanted = wanted
-        self.means: dict[str, Tensor] = {}
-        self.shifts: dict[str, Tensor] = {}
-
-    def run_all(self, samples: Sequence[Tensors]) -> None:
-        """Run the graph."""
-        envs: list[dict[Node, Any]] = [{} for _ in samples]
-        last = {argument: node for node in self._nodes for argument in node.all_input_nodes}
-        for node in self._nodes:
-            if node.op == "output":
-                return
-            self._each(node, envs, samples)
-            if base_name(node) in WEIGHTED:
-                mean = _mean(node, [env[node] for env in envs])
-                self.means[node.name] = mean
-                if node.name in self._wanted:
-                    self._shift(node, self._wanted[node.name] - mean, envs)
-            for argument in node.all_input_nodes:
-                if last[argument] is node:
-                    for env in envs:
-                        del env[argument]
-
-    def _each(self, node: Node, envs: list[dict[Node, Any]], samples: Sequence[Tensors]) -> None:
-        for env, sample in zip(envs, samples, strict=True):
-            if node.op == "placeholder":
-                env[node] = sample[str(node.target)]
-            else:
-                self.env = env
-                env[node] = self.run_node(node)
-
-    def _shift(self, node: Node, by: Tensor, envs: list[dict[Node, Any]]) -> None:
-        shape = [1] * envs[0][node].dim()
-        shape[_channel_axis(node, envs[0][node])] = -1
-        for env in envs:
-            env[node] = env[node] + by.reshape(shape)
-        self.shifts[node.name] = by
+def _shift(node: Node, by: Tensor, values: list[Values]) -> None:
+    shape = [1] * values[0][node].dim()
+    shape[channel_axis(node, values[0][node])] = -1
+    for env in values:
+        env[node] = env[node] + by.reshape(shape)
 
 
 def _bias(node: Node) -> Node | None:
@@ -111,10 +75,6 @@ def _bias(node: Node) -> Node | None:
 
 
 def _mean(node: Node, values: list[Tensor]) -> Tensor:
-    axis = _channel_axis(node, values[0])
+    axis = channel_axis(node, values[0])
     rows = [value.movedim(axis, 0).flatten(1) for value in values]
     return torch.stack([row.double().mean(1) for row in rows]).mean(0).float()
-
-
-def _channel_axis(node: Node, value: Tensor) -> int:
-    return value.dim() - 1 if base_name(node) == "linear" else 1

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.fx import Interpreter
 
 from edgekit.quantize import channels
-from edgekit.quantize.channels import FIXED, Channels, Place, united
 from edgekit.quantize.constants import groups_of, replace_value, value_of
+from edgekit.quantize.labels import FIXED, Channels, Place, united
 from edgekit.quantize.precisions import base_name, precision_of
 
 if TYPE_CHECKING:

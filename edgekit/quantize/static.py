@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgekit import passes
+from edgekit import passes, worker
 from edgekit.dynamic import torch_shapes
 from edgekit.errors import ConversionError
 from edgekit.passes.graph import replace_node
 from edgekit.quantize import (
     Quantization,
+    adaptive_rounding,
     bias_correction,
     equalization,
     oddities,
@@ -57,10 +59,14 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
             notes = (*notes, *equalization.equalize(module, recipe, samples))
         ranges = watching.input_ranges(module, samples)
         wanted = bias_correction.means(module, samples) if recipe.calibration.correct_bias else {}
+        plain = copy.deepcopy(module) if recipe.calibration.rounding == "adaptive" else None
         prepared = prepare_pt2e(module, GraphQuantizer(recipe))
         for sample in samples:
             prepared(**sample)
         saturation.relieve(prepared)
+        if plain is not None:
+            worker.stage("choosing how weights are rounded")
+            adaptive_rounding.choose(prepared, plain, samples)
         if wanted:
             bias_correction.correct(prepared, samples, wanted)
     said = (*data.notes, *oddities.notes(module, ranges), *notes)
