@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,9 +29,14 @@ from torch.fx import Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
 from edgekit.quantize import lockstep
-from edgekit.quantize.constants import groups_of, observer_of, replace_value, value_of
+from edgekit.quantize.constants import (
+    groups_of,
+    observer_of,
+    readers_of,
+    replace_value,
+    value_of,
+)
 from edgekit.quantize.precisions import base_name
-from edgekit.quantize.quantizer import WEIGHTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,20 +78,19 @@ def choose(prepared: GraphModule, plain: GraphModule, samples: Sequence[Tensors]
 
 
 def _weights(prepared: GraphModule) -> dict[str, tuple[Node, Tensor]]:
-    """Return by layer the node of its weight and the scales: those that no other layer reads."""
+    """Return by layer the node of its weight and the scales: those that nothing else reads."""
     found: dict[str, tuple[Node, Tensor]] = {}
-    readers: Counter[str] = Counter()
+    readers = readers_of(prepared)
     for node in prepared.graph.nodes:
-        observed: Any = node.args[1] if base_name(node) in WEIGHTED else None
+        observed: Any = node.args[1] if base_name(node) in _LAYERS else None
         observer = observer_of(prepared, observed)
-        if observer is None:
+        if observer is None or len(observed.users) > 1:
             continue
         source: Node = observed.args[0]
-        readers[str(source.target)] += 1
         wide = value_of(prepared, source)[0].numel() > _WIDEST
-        if base_name(node) in _LAYERS and not wide:
+        if readers[str(source.target)] == 1 and not wide:
             found[node.name] = source, observer.calculate_qparams()[0]
-    return {name: pair for name, pair in found.items() if readers[str(pair[0].target)] == 1}
+    return found
 
 
 def _of_same_name(targets: Any, node: Node) -> list[Tensor]:
@@ -127,58 +130,46 @@ def _rounded(
         count += read.shape[1]
     steps = scale.reshape(groups, -1, 1)
     exact = weight.reshape(groups, len(weight) // groups, -1) / steps
-    products = products / steps
-    found = [
-        turned(exact[group], squares[group], products[group], count) for group in range(groups)
-    ]
-    return (torch.stack(found) * steps).reshape(weight.shape)
+    return (turned(exact, squares, products / steps, count) * steps).reshape(weight.shape)
 
 
 def turned(exact: Tensor, squares: Tensor, products: Tensor, count: int) -> Tensor:
     """Return integers, each one of the two beside a weight, that leave a small error.
 
     Args:
-        exact: Weights in steps, (outputs, inputs).
-        squares: Of the inputs, the sums of the products of each two: (inputs, inputs).
-        products: Of outputs, in steps, and inputs: (outputs, inputs).
+        exact: Weights in steps, (groups, outputs, inputs).
+        squares: Of the inputs, the sums of the products of each two: (groups, inputs, inputs).
+        products: Of outputs, in steps, and inputs: (groups, outputs, inputs).
         count: How many rows were summed.
     """
-    share = min(1.0, exact.shape[1] / count)
-    penalty = _PENALTY * share * float(squares.diagonal().mean())
-    squares = squares + penalty * torch.eye(len(squares))
+    share = min(1.0, exact.shape[2] / count)
+    penalty = _PENALTY * share * squares.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    squares = squares + penalty * torch.eye(exact.shape[2])
     products = products + penalty * exact
     low = exact.floor().clamp(-_HIGHEST, _HIGHEST - 1)
-    found = exact.round().clamp(-_HIGHEST, _HIGHEST)
-    found = torch.minimum(torch.maximum(found, low), low + 1)
+    found = torch.minimum(torch.maximum(exact.round(), low), low + 1)
     for _ in range(_SWEEPS):
-        slope = found @ squares - products
-        if not _sweep(found, low, squares, slope):
+        if not _sweep(found, low, squares, found @ squares - products):
             break
     return found
 
 
 def _sweep(found: Tensor, low: Tensor, squares: Tensor, slope: Tensor) -> bool:
     """Turn every weight once for which that lowers the error; return whether there was one."""
-    any_turned = False
-    for start in range(0, found.shape[1], _BLOCK):
+    before_all = found.clone()
+    for start in range(0, found.shape[2], _BLOCK):
         block = slice(start, start + _BLOCK)
-        inside, near, before = (
-            squares[block, block],
-            slope[:, block].clone(),
-            found[:, block].clone(),
-        )
-        for column in range(inside.shape[0]):
+        inside = squares[:, block, block]
+        near, before = slope[:, :, block].clone(), found[:, :, block].clone()
+        for column in range(inside.shape[1]):
             at = start + column
-            by = 2 * (low[:, at] - found[:, at]) + 1
-            gain = by * near[:, column] * 2 + inside[column, column]
+            by = 2 * (low[:, :, at] - found[:, :, at]) + 1
+            gain = 2 * by * near[:, :, column] + inside[:, column, column, None]
             by = torch.where(gain < 0, by, 0.0)
-            found[:, at] += by
-            near += by[:, None] * inside[column]
-        change = found[:, block] - before
-        if bool(change.any()):
-            any_turned = True
-            slope += change @ squares[block]
-    return any_turned
+            found[:, :, at] += by
+            near += by[:, :, None] * inside[:, None, column]
+        slope += (found[:, :, block] - before) @ squares[:, block]
+    return not torch.equal(found, before_all)
 
 
 class _Positions:

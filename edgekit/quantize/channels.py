@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.fx import Interpreter
 
+from edgekit.quantize.constants import readers_of
 from edgekit.quantize.labels import Channels, Place, along, shaped
 from edgekit.quantize.passing import rule_of
 from edgekit.quantize.precisions import base_name
@@ -44,7 +45,7 @@ class _Tracer(Interpreter):
         super().__init__(module)
         self.channels = Channels()
         self.labels: dict[Node, Any] = {}  # None, or absent: all fixed
-        self._readers = _readers(module)
+        self._readers = readers_of(module)
 
     def run_node(self, n: Node) -> Any:
         arguments = {each: self.env[each] for each in n.all_input_nodes}
@@ -141,12 +142,3 @@ def _weights(node: Node) -> tuple[Any, Any]:
     has_bias = base_name(node) != "rms_norm"
     found: list[Any] = [*node.args[at : at + 2], None, None]
     return found[0], found[1] if has_bias else None
-
-
-def _readers(module: GraphModule) -> dict[str, int]:
-    """Return how many nodes read each constant."""
-    found: dict[str, int] = {}
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            found[str(node.target)] = found.get(str(node.target), 0) + len(node.users)
-    return found

@@ -41,6 +41,15 @@ def groups_of(node: Node) -> int:
     return int(found)
 
 
+def readers_of(module: GraphModule) -> dict[str, int]:
+    """Return how many nodes read each constant."""
+    found: dict[str, int] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            found[str(node.target)] = found.get(str(node.target), 0) + len(node.users)
+    return found
+
+
 def _home(module: GraphModule, node: Any) -> tuple[Any, str]:
     path, _, name = str(node.target).rpartition(".")
     return module.get_submodule(path), name

@@ -123,7 +123,7 @@ def test_turning_never_raises_the_error_and_beats_the_nearest() -> None:
     exact = torch.randn(6, 24) * 20
     rows = torch.randn(400, 24) @ torch.randn(24, 24)  # inputs that depend on one another
     squares, products = rows.T @ rows, exact @ rows.T @ rows
-    found = turned(exact, squares, products, len(rows))
+    (found,) = turned(exact[None], squares[None], products[None], len(rows))
     assert torch.equal(found, found.round())
     assert ((found - exact).abs() < 1).all()
 
