@@ -17,6 +17,7 @@ from edgekit.artifact import measured
 from edgekit.dependencies import recorded
 from edgekit.errors import UsageError
 from edgekit.exporting import export
+from edgekit.formats import options_for
 from edgekit.importing import call_user, import_file, on_path
 from edgekit.inputs import InputSpec, read_samples
 from edgekit.layers import layers_of
@@ -32,6 +33,7 @@ from edgekit.quantize.pictures import reader
 from edgekit.quantize.placement import placement
 from edgekit.recipe import Recipe, Tolerance, recipes
 from edgekit.source import Source
+from edgekit.tensors import Signature
 from edgekit.verification import verify_file
 
 _ROOM_DB = 6.0  # an artifact may be twice as far from its graph as another computation of the graph
@@ -126,7 +128,6 @@ def try_recipes(
     from edgekit.quantize.bench import Bench
 
     worker.stage("comparing the recipe with float")
-    module = registry.load("formats", format_name)
     wanted = {told: Recipe.from_json(each) for told, each in recipes.items()}
     program = programs.load(Path(folder))
     data = _calibration_data(program, next(iter(wanted.values())), calibration, calibration_origin)
@@ -134,7 +135,7 @@ def try_recipes(
     bench = Bench(
         lambda: programs.load(Path(folder)),
         data,
-        lambda program, made_in, path: module.lower(program, made_in, options, path),
+        _beside_float(format_name, options),
         format_name,
         Path(drafts),
     )
@@ -154,17 +155,31 @@ def fit_speed(
     from edgekit.quantize import speed
 
     worker.stage("timing kinds of layers in float and in 8 bits")
-    module, chosen = registry.load("formats", format_name), Recipe.from_json(recipe)
+    chosen = Recipe.from_json(recipe)
     data = _calibration_data(programs.load(Path(folder)), chosen, calibration, calibration_origin)
     assert data is not None  # the plan asks for a static recipe
     return speed.fit(
         lambda: programs.load(Path(folder)),
         chosen,
         data,
-        lambda program, made_in, path: module.lower(program, made_in, options, path),
+        _beside_float(format_name, options),
         format_name,
         Path(drafts),
     ).to_json()
+
+
+def _beside_float(format_name: str, options: dict[str, Any]) -> Any:
+    """Return what writes a program; one in float without options that are for integers alone."""
+    module = registry.load("formats", format_name)
+    narrow = getattr(module, "integers_only", None)
+    plain = options_for(format_name, {}) if narrow is not None and narrow(options) else options
+
+    def lower(program: Program, recipe: Recipe, path: Path) -> Signature:
+        given = options if recipe.is_static else plain
+        made: Signature = module.lower(program, recipe, given, path)
+        return made
+
+    return lower
 
 
 def _evaluation(source: str) -> Any:
