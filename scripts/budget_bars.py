@@ -165,9 +165,10 @@ def measured(name: str) -> tuple[str, bool]:
     found = budget.fit(given.program, RECIPE, given.data, loss, evaluate, FORMATS)
     naive, ours = planned(found, ends, loss), planned(found, found.chosen, found.loss)
     better = ours.loss <= naive.loss and ours.cost < naive.cost
+    verdict = "the same plan" if ours == naive else "yes" if better else "no"
     counts = ", ".join(f"{n} {name}" for name, n in found.counts.items())
-    cells = [name, f"{found.all_integer:.2%}", naive, ours, counts, "yes" if better else "no"]
-    return f"| {' | '.join(map(str, cells))} |", better
+    cells = [name, f"{found.all_integer:.2%}", naive, ours, counts, verdict]
+    return f"| {' | '.join(map(str, cells))} |", verdict != "no"
 
 
 def paces(name: str) -> None:
