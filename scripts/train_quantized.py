@@ -1,6 +1,6 @@
 """Train the digit classifier with quantization simulated, where 8 bits after training fail.
 
-    python scripts/train_quantized.py       prints the accuracy before and after; under a minute
+    python scripts/train_quantized.py       prints the accuracy before and after; about a minute
 
 Ranges are found on pictures with a tenth of the ink, as where calibration data is not what the
 model will see.  Training finds its own ranges, on the data that it trains on.
