@@ -58,7 +58,7 @@ METHODS: dict[str, Calibration] = {
     **{name: Calibration(name) for name in ("moving_average", "percentile", "entropy", "mse")},
 }
 MARKS = ("<!-- methods: scripts/quantize_methods.py -->", "<!-- end of methods -->")
-PAGE = ROOT / "docs" / "recipes.md"
+PAGE = ROOT / "docs" / "how-to" / "quantize.md"
 Run = Callable[[Arrays], Arrays]
 
 
