@@ -120,7 +120,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_float_layers,
         _onnx_fp16,
         _onnx_functions,
-        _onnx_integer_pads,
+        _onnx_integers,
         _onnx_uint8,
         _onnx_weights,
     )
@@ -149,7 +149,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_fp16.convert(model, opset, lambda node: _stays_float32(node, recipe))
     if program.quantization is not None:
         _onnx_uint8.convert(model)
-        _onnx_integer_pads.convert(model)
+        _onnx_integers.convert(model)
         _onnx_float_layers.keep(model)
         DeduplicateInitializersPass(size_limit=_LONGEST_VECTOR)(model)
     _describe(model, program)

@@ -5,6 +5,7 @@ The function stays what it was; what changes is where a value can be quantized.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,22 @@ def _average_of_all(x: torch.Tensor, size: Any, *rest: Any) -> Any:
     whole = list(size) == list(x.shape[-2:]) if len(size) > 1 else x.shape[-2:] == (size[0],) * 2
     padded = len(rest) > 1 and any(rest[1])
     return NotImplemented if padded or not whole else x.mean((-2, -1), keepdim=True)
+
+
+def _slices(x: torch.Tensor, sizes: int | Sequence[int], axis: int = 0) -> Any:
+    """The parts one by one: what has several results cannot be quantized."""
+    whole = x.shape[axis]
+    if not isinstance(whole, int):
+        return NotImplemented
+    if isinstance(sizes, int):
+        sizes = [min(sizes, whole - start) for start in range(0, whole, sizes)]
+    borders = itertools.pairwise([0, *itertools.accumulate(sizes)])
+    return tuple(torch.ops.aten.slice.Tensor(x, axis, *border) for border in borders)
+
+
+def _chunks(x: torch.Tensor, count: int, axis: int = 0) -> Any:
+    whole = x.shape[axis]
+    return _slices(x, -(-whole // count), axis) if isinstance(whole, int) else NotImplemented
 
 
 def _small_strides(
@@ -103,4 +120,7 @@ _REWRITES: dict[str, Callable[..., Any]] = {
     "aten.silu.default": _silu,
     "aten.avg_pool2d.default": _average_of_all,
     "aten.conv2d.default": _small_strides,
+    "aten.split.Tensor": _slices,
+    "aten.split_with_sizes.default": _slices,
+    "aten.chunk.default": _chunks,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from edgekit.runtimes import Arrays, Engine
 from edgekit.runtimes._vendor import failure, missing, version_of
 from edgekit.tensors import DType, Signature, TensorSpec
 from edgekit.wire import map_file, shape_of
-from edgekit.wire.onnx import read_model, with_outputs
+from edgekit.wire.onnx import integer_clamps, read_model, with_outputs
 
 FORMATS = ("onnx",)
 RANK = 10
@@ -39,11 +40,16 @@ def load(path: Path, *, threads: int) -> Engine:
 
 
 def executed_operators(path: Path) -> dict[str, int]:
-    """Return how often each operator occurs in the graph that ONNX Runtime makes of a file."""
+    """Return how often each operator occurs in the graph that ONNX Runtime makes of a file.
+
+    A `Clip` of 8-bit integers is counted as ``QLinearClip``, as the like are called there.
+    """
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
         _OnnxEngine(path, 1, optimized).close()
-        return read_model(optimized).ops
+        found = Counter(read_model(optimized).ops)
+        clamps = integer_clamps(optimized)
+        return dict(found - Counter(Clip=clamps) + Counter(QLinearClip=clamps))
 
 
 class _OnnxEngine:

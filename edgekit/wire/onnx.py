@@ -54,6 +54,9 @@ class ExternalFile:
         return None
 
 
+_BYTES = {2, 3}  # TensorProto's uint8 and int8
+
+
 @dataclass(frozen=True)
 class OnnxModel:
     """What an ONNX file says about itself.
@@ -121,6 +124,16 @@ def read_nodes(path: Path) -> list[Node]:
             )
             for node in graph.messages(1)
         ]
+
+
+def integer_clamps(path: Path) -> int:
+    """Return how many nodes `Clip` of the main graph have 8-bit integers as their bounds."""
+    data = map_file(path)
+    with reading(path, "ONNX"):
+        graph = Message(data).message(7)
+        narrow = {t.text(8) for t in graph.messages(5) if t.integer(2) in _BYTES}
+        clips = (node.texts(1) for node in graph.messages(1) if node.text(4) == "Clip")
+        return sum(not narrow.isdisjoint(inputs) for inputs in map(list, clips))
 
 
 def summarize(path: Path) -> ModelSummary:

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
+from torch import Tensor, nn
 
 import edgekit
 from edgekit.errors import UsageError
@@ -171,6 +172,36 @@ def test_gates_and_attention_survive_and_random_data_is_said(attention, image, t
     assert used["LOGISTIC"].quantization.scale[0] == np.float32(1 / 256)
     assert used["SOFTMAX"].type == schema.TensorType.FLOAT32
     assert used["FULLY_CONNECTED"].type == schema.TensorType.INT8
+
+
+class Shuffled(nn.Module):
+    """Half of the channels go through a layer, the others around it; then they change places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(4, 4, 3), nn.Conv2d(8, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        first, second = self.stem(image).chunk(2, 1)
+        second = torch.relu(self.one(nn.functional.pad(second, (0, 2, 0, 2))))
+        joined = torch.cat([first, second], 1)  # a ReLU in a range with negative values
+        groups = joined.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)
+        return self.head(torch.cat(torch.split(groups, [2, 6], 1)[::-1], 1))
+
+
+def test_what_moves_and_clamps_is_done_on_integers(image, calibration, tmp_path) -> None:
+    torch.manual_seed(0)
+    report = edgekit.convert(
+        Shuffled().eval(),
+        (image,),
+        formats=["onnx", "tflite"],
+        recipe="int8",
+        calibration=calibration,
+        output_dir=tmp_path,
+    )
+    for result in report.results:
+        assert result.status == "passed", result.error or result.verification
+        assert result.verification.placement["floating"] == {}
 
 
 def test_an_ios_without_quantize_operations_is_refused(

@@ -1,0 +1,95 @@
+"""Pads and clamps on the integers themselves, where they stood between quantized values.
+
+ONNX Runtime drops the pair of steps around what moves values, but not around `Pad`, whose filling
+would have to become an integer.  Written here as the zero point, it is one.  And it keeps a layer
+in float whose ReLU is quantized in a range with negative values, as where a concatenation shares
+its scale.  Cut at the zero point after the layer, the integers are the same.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+_FILLING = 2  # place of the constant among a Pad's inputs
+_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add"}
+
+
+def convert(model: ir.Model) -> None:
+    """Pad and clamp integers wherever that gives the same values."""
+    for node in list(model.graph):
+        if node.op_type == "Pad" and not node.domain:
+            _pad(model.graph, node)
+        elif node.op_type == "Relu" and not node.domain:
+            _clamp(model.graph, node)
+
+
+def _pad(graph: ir.Graph, pad: ir.Node) -> None:
+    """Pad the integers that are dequantized, padded, and quantized as they were."""
+    value, after = pad.inputs[0], _readers(graph, pad)
+    before = value.producer() if value is not None else None
+    scheme = _scheme(before, "DequantizeLinear") if before is not None else None
+    if before is None or scheme is None or not after or _common_scheme(after) != scheme:
+        return
+    integers = before.inputs[0]
+    assert integers is not None
+    inputs = [integers, *pad.inputs[1:]]
+    if pad.attributes.get_string("mode", "constant") == "constant":
+        inputs[_FILLING:] = [before.inputs[2], *inputs[_FILLING + 1 :]]
+    made = ir.node("Pad", inputs, attributes=pad.attributes)
+    result = _named_after(made, pad, integers)
+    graph.insert_before(pad, made)
+    for each in after:
+        each.outputs[0].replace_all_uses_with(result)
+    graph.remove([*after, pad], safe=True)
+    if not before.outputs[0].uses():
+        graph.remove(before, safe=True)
+
+
+def _clamp(graph: ir.Graph, relu: ir.Node) -> None:
+    """Quantize what a ReLU reads, and cut the integers at the zero point."""
+    value, after = relu.inputs[0], _readers(graph, relu)
+    layer = value.producer() if value is not None else None
+    if value is None or layer is None or layer.op_type not in _LAYERS or len(value.uses()) > 1:
+        return
+    if not after or _common_scheme(after) is None:
+        return
+    first = after[0]
+    zero_point = first.inputs[2]
+    made = ir.node("Clip", [first.outputs[0], zero_point])
+    result = _named_after(made, relu, first.outputs[0])
+    for each in after:
+        each.outputs[0].replace_all_uses_with(result)
+    made.replace_input_with(0, first.outputs[0])
+    first.replace_input_with(0, value)
+    graph.insert_after(first, made)
+    graph.remove([*after[1:], relu], safe=True)
+
+
+def _readers(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
+    """Return the nodes that read a result; none where it leaves the graph as well."""
+    (result,) = node.outputs
+    return [] if result in graph.outputs else [use.node for use in result.uses()]
+
+
+def _named_after(made: ir.Node, node: ir.Node, integers: ir.Value) -> ir.Value:
+    (result,) = made.outputs
+    result.name = f"{node.outputs[0].name}_quantized"
+    result.type, result.shape = integers.type, node.outputs[0].shape
+    return result
+
+
+def _common_scheme(steps: list[ir.Node]) -> tuple[bytes, ...] | None:
+    """Return the scale and the zero point that all steps to integers have."""
+    found = {_scheme(each, "QuantizeLinear") for each in steps}
+    return found.pop() if len(found) == 1 else None
+
+
+def _scheme(node: ir.Node, kind: str) -> tuple[bytes, ...] | None:
+    """Return the scale and the zero point of a step; None where they are not one number each."""
+    if node.op_type != kind or node.domain or len(node.inputs) < 3:
+        return None
+    tensors = [ir.convenience.get_const_tensor(value) for value in node.inputs[1:3] if value]
+    numbers = [tensor.numpy() for tensor in tensors if tensor is not None]
+    if len(numbers) < 2 or any(number.size != 1 for number in numbers):
+        return None
+    return tuple(number.tobytes() for number in numbers)
