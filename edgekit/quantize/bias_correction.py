@@ -17,8 +17,8 @@ import torch
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
 from edgekit.quantize import lockstep
+from edgekit.quantize.channels import channel_axis
 from edgekit.quantize.constants import replace_value, value_of
-from edgekit.quantize.lockstep import channel_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -61,9 +61,3 @@ class _Watcher(Interpreter):
         sizes = [each.nbytes for each in made if isinstance(each, torch.Tensor)]
         self.peak = max(self.peak, sum(sizes))
         return super().run_node(n)
-
-
-def channel_axis(node: Node, value: Tensor) -> int:
-    """Return the axis of the channels in what a layer reads or gives."""
-    name = base_name(node)
-    return value.dim() - 1 if name == "linear" else value.dim() - int(name[-2]) - 1
