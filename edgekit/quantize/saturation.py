@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
-_LARGEST = 2**15 - 1 - 2 * 255  # two weights may be rounded up, by a step at most
+_LARGEST = 255 * 127  # integers next to two weights that add up to 127 add up to 128 at most
 _LAYERS = {"conv1d", "conv2d", "conv3d", "linear"}
 
 
