@@ -23,7 +23,7 @@ from edgekit.errors import ConversionError, EdgekitError
 from edgekit.fitting import fitted
 from edgekit.plan import SCHEMA_VERSION, Plan, artifact_key, calibration_name, plan, source_key
 from edgekit.quantize import calibration
-from edgekit.quantize.within import Fast, Within
+from edgekit.quantize.fit.within import Fast, Within
 from edgekit.recipe import Recipe, recipes
 from edgekit.verification import FAILED, Verification
 from edgekit.workshop import Progress, Workshop, call, longest_first, open_workshop, start_early

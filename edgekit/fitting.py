@@ -13,7 +13,7 @@ from typing import Any
 from edgekit import lowering, registry
 from edgekit.plan import Plan, calibration_name
 from edgekit.quantize import calibration
-from edgekit.quantize.within import Fast, Trial, Within
+from edgekit.quantize.fit.within import Fast, Trial, Within
 from edgekit.workshop import Progress, Workshop, call, open_workshop
 
 

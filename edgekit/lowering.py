@@ -104,7 +104,7 @@ def fit_budget(
     integers_only: bool = False,
 ) -> dict[str, Any]:
     """Find the cheapest precisions of a saved float program's layers within a budget."""
-    from edgekit.quantize import budget as budgets
+    from edgekit.quantize.fit import budget as budgets
 
     worker.stage("looking for the layers that 8 bits hurt")
     made, chosen = programs.load(Path(folder)), Recipe.from_json(recipe)
@@ -125,7 +125,7 @@ def try_recipes(
     drafts: str,
 ) -> list[dict[str, Any]]:
     """Make a saved float program in some recipes; return their time and size beside float's."""
-    from edgekit.quantize.bench import Bench
+    from edgekit.quantize.fit.bench import Bench
 
     worker.stage("comparing the recipe with float")
     wanted = {told: Recipe.from_json(each) for told, each in recipes.items()}
@@ -152,7 +152,7 @@ def fit_speed(
     drafts: str,
 ) -> dict[str, Any]:
     """Find what of a saved float program a static recipe may quantize without being slower here."""
-    from edgekit.quantize import speed
+    from edgekit.quantize.fit import speed
 
     worker.stage("timing kinds of layers in float and in 8 bits")
     chosen = Recipe.from_json(recipe)

@@ -21,7 +21,7 @@ A format may offer more::
 
     def accepts(operator) -> bool    # whether its converter takes an ATen overload
     PACE: dict[str, float]           # rough time of a layer over its time in float32, by the names
-                                     # of `edgekit.quantize.ladder`
+                                     # of `edgekit.quantize.fit.ladder`
     def integers_only(options) -> bool   # whether options ask for a file without float operators
     REPRODUCE: str                   # of a script without edgekit: from `program` and `inputs` (by
                                      # name) to `outputs` (by name) in the vendor's own packages;

@@ -14,20 +14,11 @@ from edgekit import passes, worker
 from edgekit.dynamic import torch_shapes
 from edgekit.errors import ConversionError
 from edgekit.passes.graph import replace_node
-from edgekit.quantize import (
-    Quantization,
-    adaptive_rounding,
-    bias_correction,
-    equalization,
-    oddities,
-    rounding,
-    saturation,
-    watching,
-    weights,
-)
+from edgekit.quantize import Quantization, oddities, rounding, saturation, watching, weights
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import lowest_sqnr, outputs_of, tensors
 from edgekit.quantize.dialects import is_quantize
+from edgekit.quantize.methods import adaptive_rounding, bias_correction, equalization
 from edgekit.quantize.precisions import base_name
 from edgekit.quantize.preparation import prepare
 from edgekit.quantize.quantizer import FUSED, GraphQuantizer

@@ -12,7 +12,7 @@ from rich.table import Table
 from edgekit.clock import CONVERTER
 from edgekit.conversion import ConvertReport, FormatResult
 from edgekit.errors import EdgekitError, VerdictError
-from edgekit.quantize.within import Fast, Within, of_float
+from edgekit.quantize.fit.within import Fast, Within, of_float
 from edgekit.reports import decibels, largest_error, seconds, size
 from edgekit.reports.verification import both_figures, quantization
 from edgekit.verification import FAILED, NOT_RUN

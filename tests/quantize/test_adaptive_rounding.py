@@ -11,9 +11,9 @@ import edgekit
 from edgekit import passes
 from edgekit.metrics import compare
 from edgekit.quantize import dialects, static
-from edgekit.quantize.adaptive_rounding import turned
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import tensors
+from edgekit.quantize.methods.adaptive_rounding import turned
 from edgekit.quantize.quantizer import base_name
 from edgekit.recipe import Calibration, Override, load_recipe
 

@@ -9,10 +9,11 @@ from torch import nn
 
 import edgekit
 from edgekit.errors import ConversionError, UsageError
-from edgekit.quantize import budget, ladder, static
+from edgekit.quantize import static
 from edgekit.quantize.calibration import read
-from edgekit.quantize.ladder import LADDER, applied, climbed
-from edgekit.quantize.within import Within
+from edgekit.quantize.fit import budget, ladder
+from edgekit.quantize.fit.ladder import LADDER, applied, climbed
+from edgekit.quantize.fit.within import Within
 from edgekit.recipe import Override, load_recipe
 
 RECIPE = load_recipe("int8")

@@ -11,9 +11,10 @@ from torch.nn import functional
 import edgekit
 from edgekit import passes
 from edgekit.metrics import compare
-from edgekit.quantize import equalization, static
+from edgekit.quantize import static
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import tensors
+from edgekit.quantize.methods import equalization
 from edgekit.recipe import Calibration, Override, load_recipe
 
 PLAIN = load_recipe("int8")

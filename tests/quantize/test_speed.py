@@ -10,9 +10,9 @@ from torch import nn
 
 import edgekit
 from edgekit.errors import ConversionError, UsageError
-from edgekit.quantize import speed
 from edgekit.quantize.calibration import CalibrationData
-from edgekit.quantize.within import Fast
+from edgekit.quantize.fit import speed
+from edgekit.quantize.fit.within import Fast
 from edgekit.recipe import load_recipe
 from edgekit.wire import tflite
 

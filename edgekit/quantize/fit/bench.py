@@ -13,7 +13,7 @@ from edgekit import registry, runtimes
 from edgekit.artifact import measured
 from edgekit.quantize import static
 from edgekit.quantize.calibration import CalibrationData
-from edgekit.quantize.within import Trial
+from edgekit.quantize.fit.within import Trial
 from edgekit.recipe import Recipe, load_recipe
 from edgekit.verification import feeds_for
 

@@ -20,12 +20,13 @@ import torch
 from edgekit.errors import ConversionError, UsageError
 from edgekit.exporting import to_numpy
 from edgekit.metrics import compare
-from edgekit.quantize import ladder, sensitivity, static, watching
+from edgekit.quantize import static, watching
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import tensors
-from edgekit.quantize.ladder import LADDER, Ladder, applied
+from edgekit.quantize.fit import ladder, sensitivity
+from edgekit.quantize.fit.ladder import LADDER, Ladder, applied
+from edgekit.quantize.fit.within import Sensitivity, Within
 from edgekit.quantize.precisions import precision_of
-from edgekit.quantize.within import Sensitivity, Within
 from edgekit.recipe import Recipe
 from edgekit.runtimes import Arrays
 

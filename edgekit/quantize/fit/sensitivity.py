@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import Graph, GraphModule, Node
 
-    from edgekit.quantize.ladder import Rung
+    from edgekit.quantize.fit.ladder import Rung
     from edgekit.quantize.watching import Ranges
     from edgekit.recipe import Recipe
 

@@ -1,4 +1,4 @@
-"""What `edgekit.quantize.budget` and `.speed` find: a recipe, why it is so, and what it costs."""
+"""What the searches of this room find: a recipe, why it is so, and what it costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgekit.quantize.ladder import LADDER
+from edgekit.quantize.fit.ladder import LADDER
 from edgekit.recipe import Recipe
 from edgekit.recipewriting import written
 

@@ -28,7 +28,6 @@ from torch import Tensor
 from torch.fx import Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-from edgekit.quantize import lockstep
 from edgekit.quantize.constants import (
     groups_of,
     observer_of,
@@ -36,6 +35,7 @@ from edgekit.quantize.constants import (
     replace_value,
     value_of,
 )
+from edgekit.quantize.methods import lockstep
 from edgekit.quantize.precisions import base_name
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from torch.fx import GraphModule
 
-    from edgekit.quantize.lockstep import Tensors, Values
+    from edgekit.quantize.methods.lockstep import Tensors, Values
 
 _SAMPLES = 128
 _ROWS = 8192  # of a layer's output, over all samples

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-from edgekit.quantize import lockstep
-from edgekit.quantize.channels import channel_axis
 from edgekit.quantize.constants import replace_value, value_of
+from edgekit.quantize.methods import lockstep
+from edgekit.quantize.methods.channels import channel_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule, Node
 
-    from edgekit.quantize.lockstep import Tensors, Values
+    from edgekit.quantize.methods.lockstep import Tensors, Values
 
 _SAMPLES = 16  # that means are taken over; all of them are in memory at once
 

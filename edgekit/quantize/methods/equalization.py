@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.fx import Interpreter
 
-from edgekit.quantize import channels
 from edgekit.quantize.constants import groups_of, replace_value, value_of
-from edgekit.quantize.labels import FIXED, Channels, Place, united
+from edgekit.quantize.methods import channels
+from edgekit.quantize.methods.labels import FIXED, Channels, Place, united
 from edgekit.quantize.precisions import base_name, precision_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from edgekit.quantize.labels import Channels, Place, along, is_constant
+from edgekit.quantize.methods.labels import Channels, Place, along, is_constant
 from edgekit.quantize.precisions import base_name
 
 

@@ -1,0 +1,1 @@
+"""What a static recipe may do to weights, so that they lose less by being rounded."""
