@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 FORMATS = ("onnx", "tflite")
 WELL_DONE = ("mobilenetv2_w1", "resnet18")  # models that the vendors quantize well
 Record = dict[str, Any]
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")  # colours of a terminal
 
 
 def ratio(record: Record, first: str, second: str) -> float | None:
@@ -131,7 +133,8 @@ def _remarks(records: list[Record], name: str) -> Iterable[str]:
         if verdict.get("slower"):
             yield f"{record['model']}: {verdict['slower']}"
         if name in record["missing"]:
-            yield f"{record['model']}: the vendor's tool fails: {record['missing'][name]}"
+            said = _ESCAPE.sub("", record["missing"][name].splitlines()[0])
+            yield f"{record['model']}: the vendor's tool fails: {said}"
 
 
 HEAD = """\
