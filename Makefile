@@ -29,8 +29,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# A third process computes while two wait for the programs that they started.
 unit: $(READY)
-	$(BIN)/pytest -n 2 -q
+	$(BIN)/pytest -n 3 -q
 
 # The suites that need an environment of their own, and those marked slow.
 test-all: test

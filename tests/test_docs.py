@@ -23,9 +23,8 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 RUN = [
     page for page in PAGES if re.search(r"^ *```(sh|bash|python)$", page.read_text(), re.MULTILINE)
 ]
-# Pages whose commands have suites of their own: run with the slow tests.
-SLOW = {"docs/benchmarking.md", *(f"docs/how-to/package-for-{x}.md" for x in ("android", "apple"))}
-SLOW |= {f"docs/how-to/{x}.md" for x in ("package-for-linux", "package-for-firmware")}
+# Run with every change; the other pages are slow, and most of their commands have suites too.
+QUICK = {"README.md", "docs/tutorial.md", "docs/how-to/read-an-artifact.md"}
 LANGUAGES = {"sh", "bash", "python", "text", "json", "yaml", "toml"}
 
 
@@ -264,7 +263,7 @@ def test_recipes_are_documented_with_their_tolerances(name: str) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(p, marks=[pytest.mark.slow] if named(p) in SLOW else [], id=named(p))
+        pytest.param(p, marks=() if named(p) in QUICK else pytest.mark.slow, id=named(p))
         for p in RUN
     ],
 )

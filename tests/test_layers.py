@@ -123,6 +123,7 @@ def test_a_small_error_is_found_by_content(made: Made, name: str, tmp_path: Path
     assert 30 < min(check.sqnr_db for check in report.checks) < 70
 
 
+@pytest.mark.slow
 def test_the_command_names_the_layer(made: Made, tmp_path: Path) -> None:
     bad = corrupted(made, "onnx", "side", tmp_path, factor=0.5)
     given = [str(bad), str(made.source), "--recipe", "fp32", "--layers"]

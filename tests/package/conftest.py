@@ -12,6 +12,8 @@ SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 NAMES = sorted(
     path.stem for path in SAMPLES.glob("*.py") if "\ndef build(" in path.read_text(encoding="utf-8")
 )
+FEW = ("digit_classifier", "sentiment_transformer")  # pictures and texts; the others are slow
+EACH = [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in NAMES]
 SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite", "coreml": ".mlpackage"}
 
 

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import jvm
 import numpy as np
 import pytest
-from conftest import NAMES, SAMPLES
+from conftest import EACH, SAMPLES
 
 import edgekit
 from edgekit.artifact import open_artifact
@@ -46,7 +46,7 @@ def flat(kind, value):
 
 
 @needs_jdk
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_java_is_the_reference(name, wrapper, converted):
     made = wrapper(name, "onnx")
     random = np.random.RandomState(11)
@@ -73,7 +73,11 @@ def test_java_is_the_reference(name, wrapper, converted):
 @needs_jdk
 @pytest.mark.parametrize(
     ("name", "format_name"),
-    [("sentiment_transformer", "onnx"), ("shape_segmenter", "tflite"), ("gesture_gru", "tflite")],
+    [
+        ("sentiment_transformer", "onnx"),
+        pytest.param("shape_segmenter", "tflite", marks=pytest.mark.slow),
+        pytest.param("gesture_gru", "tflite", marks=pytest.mark.slow),
+    ],
 )
 def test_self_check_passes_on_a_jvm_and_finds_a_wrong_model(name, format_name, wrapper, converted):
     made = wrapper(name, format_name)

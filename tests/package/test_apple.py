@@ -4,7 +4,7 @@ import plistlib
 
 import pytest
 import tree_sitter_swift
-from conftest import NAMES
+from conftest import EACH
 from grammar import faults
 
 from edgekit.errors import ArtifactError
@@ -12,7 +12,7 @@ from edgekit.packages import _archive
 from edgekit.packaging import check
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_every_file_is_swift_and_the_package_checks(name, packed):
     package = packed(name, "coreml", "apple")
     assert check(package).manifest["flavour"] == "apple"

@@ -8,7 +8,7 @@ import sys
 import tarfile
 
 import pytest
-from conftest import NAMES
+from conftest import EACH
 from test_linux import ALONE
 
 from edgekit.errors import ArtifactError
@@ -49,7 +49,7 @@ def test_dpkg_reads_what_was_written(name, format_name, packed):
 
 
 @needs_dpkg
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_installed_package_checks_itself(name, packed, tmp_path):
     database = tmp_path / "root/var/lib/dpkg"
     for folder in ("info", "updates"):

@@ -7,7 +7,7 @@ import clib
 import numpy as np
 import pytest
 import variety
-from conftest import NAMES, SAMPLES
+from conftest import EACH, SAMPLES
 
 import edgekit
 from edgekit.artifact import open_artifact
@@ -53,7 +53,7 @@ def agree(wrapper, given, outputs, atol=1e-6):
         np.testing.assert_allclose(made[step.name], line, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_c_is_the_reference(name, wrapper, converted):
     made = wrapper(name)
     random = np.random.RandomState(11)

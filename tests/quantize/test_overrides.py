@@ -47,6 +47,7 @@ def test_a_layer_is_left_in_float_with_what_is_fused_into_it(
     assert is_dequantize(nodes["head"].args[1])
 
 
+@pytest.mark.slow
 def test_a_mixed_recipe_reaches_every_format(network, image, calibration, recipe, tmp_path):
     chosen = recipe(f'[[override]]\nlayer = "depthwise"\n{FLOAT}')
     report = edgekit.convert(

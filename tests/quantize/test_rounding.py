@@ -27,6 +27,7 @@ class Deep(nn.Module):
         return x
 
 
+@pytest.mark.slow
 def test_what_kernels_differ_by_from_the_graph_it_differs_by_from_itself(tmp_path) -> None:
     torch.manual_seed(0)
     rows = torch.randn(4, 1, 16, 32, 32)

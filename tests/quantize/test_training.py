@@ -8,6 +8,7 @@ from edgekit.errors import UsageError
 from edgekit.quantize import dialects, prepare_qat
 
 
+@pytest.mark.slow
 def test_a_trained_module_is_converted_as_it_was_trained(network, image, tmp_path):
     torch.manual_seed(0)
     images = torch.randn(8, 1, 3, 16, 16)
