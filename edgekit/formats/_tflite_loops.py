@@ -4,14 +4,15 @@ TFLite's own sequence operators keep their state from one inference to the next,
 the interpreter to forget it; and there is none for a GRU.  So `edgekit.recurrence` goes through the
 converter as a custom operator, and `write_loops` writes a loop in its place.
 
-A ``WHILE`` copies all that it carries at every step, the whole sequence too.  Where that is much,
-the sequence is cut into blocks: a loop over blocks whose body is a loop over the steps of one.
+A ``WHILE`` copies at every step all that a step may change, and so the results of all steps.  Where
+only the last state is read, they are not kept.  Where they are many, the sequence is cut into
+blocks: a loop over blocks whose body is a loop over the steps of one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from edgekit.formats._tflite_graph import BOOL, INT, Graph, forget_unused, packe
 from edgekit.passes.recurrence import KINDS
 
 _CODE = "edgekit.recurrence"
-# Bytes of a sequence from which blocks pay.  An LSTM on one thread of an EPYC: 50 steps of 64 units
-# take 0.19 ms in one loop and 0.20 in blocks, 200 of 128 take 3.0 and 1.8, 1000 of 256 107 and 34.
-_CARRIED = 2**18
+# Bytes of the results of all steps from which blocks pay.  An LSTM on one thread of an EPYC: 50
+# steps of 64 units take 0.14 ms in one loop and 0.15 in blocks, 100 of 64 take 0.46 and 0.44, 200
+# of 128 take 2.8 and 1.8, 1000 of 256 take 83 and 30.
+_CARRIED = 2**14
 Cell = Callable[[Graph, int, Sequence[int]], list[int]]  # body, row, states -> result, states
 
 
@@ -39,9 +41,10 @@ def write_loops(content: bytes) -> bytes:
     for each in list(model.subgraphs):
         graph = Graph(model, each)
         operators, each.operators = each.operators, []
+        read = {int(i) for op in operators for i in op.inputs} | set(map(int, each.outputs))
         for op in operators:
             if op.opcodeIndex in codes:
-                _Layer(graph, codes[op.opcodeIndex].split(":")[1:], op).write()
+                _Layer(graph, codes[op.opcodeIndex].split(":")[1:], op, read).write()
             else:
                 each.operators.append(op)
     forget_unused(model)
@@ -51,7 +54,7 @@ def write_loops(content: bytes) -> bytes:
 class _Layer:
     """One custom operator: its parts, and the loop that is written for it."""
 
-    def __init__(self, main: Graph, flags: list[str], op: Any) -> None:
+    def __init__(self, main: Graph, flags: list[str], op: Any, read: Collection[int]) -> None:
         self.main = main
         self.kind, direction, states, *options = flags
         self.backward = direction == "backward"
@@ -59,6 +62,7 @@ class _Layer:
         self.gates, self.states, rest = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
         self.weights = dict(zip(["weight", *options], rest, strict=True))
         self.results = [int(i) for i in op.outputs]
+        self.keeps = self.results[0] in read  # the results of all steps
         if not all(main.is_constant(i) for i in self.weights.values()):
             raise NotImplementedError("the weights of a recurrent layer are computed")
 
@@ -66,7 +70,7 @@ class _Layer:
         """Write the loop, over blocks where the sequence is long, and reshape around it."""
         steps, *row = self.main.shape(self.gates)
         shape = self.main.shape(self.results[0])
-        block = _block(steps, 4 * math.prod([*row, steps]) + 4 * math.prod(shape))
+        block = _block(steps, 4 * math.prod(shape)) if self.keeps else None
         if block is None:
             self._loop(self.main, self.gates, self.states, self.results, self._cell)
             return
@@ -83,7 +87,7 @@ class _Layer:
         states: Sequence[int],
         results: list[int],
         cell: Cell,
-        place: Sequence[int] = (),
+        axis: int = 0,
         begin: int | None = None,
     ) -> None:
         """Write a loop over the first axis of `gates` into a graph.
@@ -94,14 +98,15 @@ class _Layer:
             states: Before the first step.
             results: What the loop gives: the results of all steps, and the last states.
             cell: Writes one step.
-            place: Leading axes of size 1 that the result of all steps has.
+            axis: Of the steps, in the result of all steps.
             begin: A tensor like the result of all steps, of any values.
         """
         count = outer.shape(gates)[0]
-        shape = outer.shape(results[0])
         first = outer.integer(count - 1 if self.backward else 0)
-        begin = outer.zeros(shape) if begin is None else begin
-        carried = [first, *states, begin, gates]
+        carried = [first, *states, gates]
+        if self.keeps:
+            begin = outer.zeros(outer.shape(results[0])) if begin is None else begin
+            carried.insert(-1, begin)
         types = [(outer.shape(i), outer.type(i)) for i in carried]
 
         condition = outer.new("condition", types)
@@ -112,24 +117,19 @@ class _Layer:
         condition.give([going])
 
         body = outer.new("body", types)
-        at, *before, written, given = body.inputs
+        at, *before = body.inputs[: 1 + len(states)]
+        given = body.inputs[-1]
         row = body.tensor(body.shape(given)[1:])
         body.add("GATHER", [given, at], [row], axis=0)
         result, *after = cell(body, row, before)
-        slot = [*place, 1, *shape[1 + len(place) :]]
-        if body.shape(result) != slot:
-            result = body.reshaped(result, slot)
-        zeros = [body.integer(0)] * (len(shape) - 1 - len(place))
-        where = body.tensor([len(shape)], INT)
-        lead = [body.integer(0)] * len(place)
-        body.add("PACK", [*lead, at, *zeros], [where], valuesCount=len(shape), axis=0)
-        joined = body.tensor(shape)
-        body.add("DYNAMIC_UPDATE_SLICE", [written, result, where], [joined])
+        if self.keeps:
+            after.append(self._kept(body, body.inputs[-2], result, at, axis))
         following = body.tensor([], INT)
         body.add("ADD", [at, body.integer(-1 if self.backward else 1)], [following])
-        body.give([following, *after, joined, given])
+        body.give([following, *after, given])
 
-        ends = [outer.tensor([], INT), *results[1:], results[0], outer.like(gates)]
+        kept = results[:1] if self.keeps else []
+        ends = [outer.tensor([], INT), *results[1:], *kept, outer.like(gates)]
         outer.add(
             "WHILE",
             carried,
@@ -138,12 +138,44 @@ class _Layer:
             bodySubgraphIndex=body.number,
         )
 
+    def _kept(self, body: Graph, before: int, result: int, at: int, axis: int) -> int:
+        """Put one step's result with those before it."""
+        shape = body.shape(before)
+        slot = [*shape[:axis], 1, *shape[axis + 1 :]]
+        if body.shape(result) != slot:
+            result = body.reshaped(result, slot)
+        if shape == slot:
+            return result
+        joined = body.tensor(shape)
+        if 4 * math.prod(shape) < _CARRIED:
+            self._shift(body, before, result, joined, axis)
+            return joined
+        where = body.tensor([len(shape)], INT)
+        place = [at if each == axis else body.integer(0) for each in range(len(shape))]
+        body.add("PACK", place, [where], valuesCount=len(shape), axis=0)
+        body.add("DYNAMIC_UPDATE_SLICE", [before, result, where], [joined])
+        return joined
+
+    def _shift(self, body: Graph, before: int, result: int, joined: int, axis: int) -> None:
+        """Drop the result that is longest there, and add the new one at the other end.
+
+        That copies once more than a write to its place does, but delegates have these operators.
+        """
+        sizes = body.shape(before)
+        sizes[axis] -= 1
+        begin = [int(each == axis and not self.backward) for each in range(len(sizes))]
+        rest = body.tensor(sizes)
+        body.add("SLICE", [before, body.integer(begin), body.integer(sizes)], [rest])
+        parts = [result, rest] if self.backward else [rest, result]
+        body.add("CONCATENATION", parts, [joined], axis=axis)
+
     def _block(self, body: Graph, row: int, states: Sequence[int]) -> list[int]:
         """Write the loop over the steps of one block."""
+        ends = [body.like(state) for state in states]
         size = [1, body.shape(row)[0], *body.shape(states[0])]
-        results = [body.tensor(size), *(body.like(state) for state in states)]
         begin = body.constant(np.zeros(size, np.float32))
-        self._loop(body, row, states, results, self._cell, (1,), begin)
+        results = [body.tensor(size), *ends]
+        self._loop(body, row, states, results, self._cell, 1, begin)
         return results
 
     def _cell(self, body: Graph, row: int, states: Sequence[int]) -> list[int]:

@@ -25,6 +25,7 @@ PIPELINE = (
     "functionalize",  # the others read the graph as equations
     "join_reshapes",  # leaves reshapes that do nothing
     "drop_no_ops",  # before folding, which need not compute them
+    "last_step",  # before quantization, and without the full slices that authors write
     "drop_broadcasts",  # before folding, which would write a broadcast constant out
     "fold_constants",
     "drop_unused_weights",  # last: folding leaves weights that nothing reads

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 import edgekit
-from edgekit import registry
+from edgekit import passes, registry
+from edgekit.exporting import export
+from edgekit.source import Source
 from tests.conformance import running, vendors
 
 MOST = 30  # per layer, or per direction of one
@@ -55,3 +57,53 @@ def test_a_layer_has_few_operators_whatever_the_length(name, format_name, tmp_pa
     ops = module.summarize(tmp_path / f"model{vendors.SUFFIXES[format_name]}").ops
     told = {kind: number for kind, number in ops.items() if kind not in ("const", "Constant")}
     assert sum(told.values()) <= MOST * count, told
+
+
+class OneStep(nn.Module):
+    """One step of all that a layer gives."""
+
+    def __init__(self, layer, index):
+        super().__init__()
+        self.layer = layer
+        self.index = index
+
+    def forward(self, x):
+        steps = self.layer(x)[0]
+        return steps[:, self.index] if self.layer.batch_first else steps[self.index]
+
+
+@pytest.mark.parametrize(
+    ("layer", "index", "count"),
+    [
+        (nn.LSTM(4, 6, num_layers=2, batch_first=True), -1, 1),
+        (nn.LSTM(4, 6, proj_size=3), 4, 1),
+        (nn.GRU(4, 6), -1, 1),
+        (nn.RNN(4, 6, nonlinearity="relu"), -1, 1),
+        (nn.GRU(4, 6, batch_first=True), -2, 0),  # batch first: 2 rows of 5 steps
+        (nn.GRU(4, 6, bidirectional=True), -1, 0),  # which one direction begins with
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_the_last_step_is_the_last_state(layer, index, count):
+    x = torch.randn(2, 5, 4) if layer.batch_first else torch.randn(5, 2, 4)
+    model = OneStep(layer, index).eval()
+    exported = export(Source(model, (x,))).exported
+    results = dict(zip(passes.PIPELINE, passes.run(exported), strict=True))
+    assert results["last_step"].rewrites == count
+    with torch.no_grad():
+        (found,) = results[passes.PIPELINE[-1]].exported.module()(x=x).values()
+        torch.testing.assert_close(found, model(x))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loop_keeps_no_steps_that_nothing_reads(tmp_path):
+    operators = {}
+    for name, index in (("kept", 0), ("not kept", -1)):
+        program = edgekit.export(OneStep(nn.LSTM(8, 12), index).eval(), (torch.randn(40, 1, 8),))
+        assert running.convert(program, "tflite", tmp_path).status == "passed"
+        operators[name] = (
+            registry.load("formats", "tflite").summarize(tmp_path / "model.tflite").ops
+        )
+    assert "CONCATENATION" in operators["kept"]
+    assert "CONCATENATION" not in operators["not kept"]
