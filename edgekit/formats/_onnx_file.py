@@ -7,7 +7,7 @@ the model without its weights is serialized as usual, and each weight is appende
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +32,7 @@ def write(model: ir.Model, destination: Path) -> None:
         model.graph.initializers[name].const_value = None
         del model.graph.initializers[name]
     proto = ir.serde.serialize_model(model)
+    _forget_known_types(proto.graph, detached)
     graph = proto.graph.SerializeToString()
     proto.ClearField("graph")
     heads = {name: _head(name, tensor) for name, tensor in detached.items()}
@@ -45,6 +46,14 @@ def write(model: ir.Model, destination: Path) -> None:
         file.write(graph)
         for name, tensor in detached.items():
             _append(file, heads[name], tensor)
+
+
+def _forget_known_types(graph: onnx.GraphProto, detached: Collection[str]) -> None:
+    """Drop the types and shapes of weights, which each of them states itself."""
+    known = {*detached, *(each.name for each in graph.initializer)}
+    kept = [each for each in graph.value_info if each.name not in known]
+    graph.ClearField("value_info")
+    graph.value_info.extend(kept)
 
 
 def _weights(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:

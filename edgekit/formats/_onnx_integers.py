@@ -1,9 +1,10 @@
-"""Pads and clamps on the integers themselves, where they stood between quantized values.
+"""Pads and clamps on the integers themselves, where they stood between quantized values; biases.
 
 ONNX Runtime drops the pair of steps around what moves values, but not around `Pad`, whose filling
 would have to become an integer.  Written here as the zero point, it is one.  And it keeps a layer
 in float whose ReLU is quantized in a range with negative values, as where a concatenation shares
-its scale.  Cut at the zero point after the layer, the integers are the same.
+its scale.  Cut at the zero point after the layer, the integers are the same.  Biases, of 32 bits,
+have no zero point in ONNX: one of zeros would be as large as the bias.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add"}
 
 
 def convert(model: ir.Model) -> None:
-    """Pad and clamp integers wherever that gives the same values."""
+    """Pad and clamp integers wherever that gives the same values, and drop biases' zero points."""
     for node in list(model.graph):
         if node.op_type == "Pad" and not node.domain:
             _pad(model.graph, node)
         elif node.op_type == "Relu" and not node.domain:
             _clamp(model.graph, node)
+        elif node.op_type == "DequantizeLinear" and node.inputs[0].dtype == ir.DataType.INT32:
+            node.resize_inputs(2)
 
 
 def _pad(graph: ir.Graph, pad: ir.Node) -> None:

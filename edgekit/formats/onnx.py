@@ -112,7 +112,7 @@ def warm_up() -> None:
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:
     """Write the program as an ONNX file."""
     import torch
-    from onnx_ir.passes.common import DeduplicateInitializersPass
+    from onnx_ir.passes.common import DeduplicateInitializersPass, RemoveUnusedNodesPass
     from onnxscript import optimizer
 
     from edgekit.formats import (
@@ -152,6 +152,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_integers.convert(model)
         _onnx_float_layers.keep(model)
         DeduplicateInitializersPass(size_limit=_LONGEST_VECTOR)(model)
+        RemoveUnusedNodesPass()(model)
     _describe(model, program)
     _onnx_file.write(model, destination)
     return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})
