@@ -835,14 +835,15 @@ def fitting(tag: str, operator: str) -> bool:
 def layer_of(name: str) -> Optional[str]:
     """Return the layer of the source model that a tensor is of, as PyTorch names it.
 
-    The converter names a tensor by the modules around it, each by its class and its attribute:
-    ``net.Net/torch.nn.modules.container.Sequential_blocks/torch.nn.modules.conv.Conv2d_0;`` is of
-    ``blocks.0``.  Where several were fused, the first is the one.
+    The vendor's converter names a tensor by the modules around it, each by its class and its
+    attribute: ``net.Net/torch.nn.modules.container.Sequential_blocks/torch.nn.Conv2d_0;`` is of
+    ``blocks.0``.  edgekit leaves the classes out: ``model/blocks/0;``.  Where several were fused,
+    the first is the one.
     """
-    parts = name.partition(";")[0].split("/")
-    if parts[0] == "edgekit.border.Border":  # which wraps the user's own module
-        parts = parts[1:]
-    attributes = [part.rpartition(".")[2].partition("_")[2] for part in parts[1:]]
+    root, *parts = name.partition(";")[0].split("/")
+    attributes = parts
+    if root != "model":
+        attributes = [part.rpartition(".")[2].partition("_")[2] for part in parts]
     return ".".join(attributes) if attributes and all(attributes) else None
 
 

@@ -3,8 +3,7 @@
 By content two arrays are the same value when the SQNR between them, up to the order of their axes,
 is at least `SAME_DB`; that finds fused, renamed and transposed ones.  It cannot find a value that
 came out wrong.  For these the names speak: a converter begins a value's name with that of the
-source's own (``conv2d_1_cast_fp16``), or spells the path of its layer, class names before each part
-(``app.Net_model/torch.nn.modules.conv.Conv2d_head;2``).
+source's own (``conv2d_1_cast_fp16``), or spells the path of its layer (``model/blocks/head;2``).
 """
 
 from __future__ import annotations
@@ -160,16 +159,9 @@ def _parts(path: str) -> list[str]:
 
 
 def _spells(parts: Sequence[str], layer: str) -> bool:
-    """Whether each part of a path ends with that part of the layer's, class names before it."""
+    """Whether a path ends with the layer's."""
     wanted = layer.split(".") if layer else []
-    return (
-        bool(wanted)
-        and len(parts) > len(wanted)
-        and all(
-            part.endswith(f"_{name}")
-            for part, name in zip(parts[-len(wanted) :], wanted, strict=True)
-        )
-    )
+    return bool(wanted) and parts[-len(wanted) :] == wanted
 
 
 def _nearest(reference: Array, values: Arrays) -> Match | None:

@@ -1,4 +1,4 @@
-"""What edgekit adds to a TFLite file: names in the source's order, and the standard metadata.
+"""What edgekit adds to a TFLite file: the source's names and order, and the standard metadata.
 
 The metadata is the ``TFLITE_METADATA`` buffer that Android's and MediaPipe's libraries read
 (``metadata_schema.fbs`` of the TFLite Support library); class labels are the file ``labels.txt`` in
@@ -16,10 +16,11 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.formats._tflite_graph import SharingBuilder, unpacked
+from edgekit.formats._tflite_graph import SharingBuilder, drop_empty_buffers, unpacked
 from edgekit.source import Metadata
 from edgekit.tensors import Signature
 
+_BORDER = "edgekit.border.Border"  # which wraps the user's own module
 _LABELS_FILE = "labels.txt"
 _TENSOR_AXIS_LABELS = 2  # AssociatedFileType
 
@@ -28,6 +29,10 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
     """Write a converted model with its signature in the source's order and its metadata."""
     model = unpacked(content)
     _order(model, signature)
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.name = name_by_layer(_text(tensor.name))
+    drop_empty_buffers(model)
     model.description = metadata.description or metadata.name
     _add_metadata(model, _model_metadata(metadata, len(signature.outputs)))
     builder = SharingBuilder(len(content) + 2**16)
@@ -36,6 +41,26 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
         file.write(memoryview(builder.Bytes)[builder.Head() :])
         if metadata.labels:
             file.write(_archive(metadata.labels))
+
+
+def name_by_layer(name: str) -> str:
+    """Return the converter's name of a tensor without the class names in it.
+
+    It spells the modules around each operator that was fused, every one with its class:
+    ``edgekit.border.Border/net.Net_model/torch.nn.modules.conv.Conv2d_head;2`` is ``model/head;2``.
+    """
+    return ";;".join(dict.fromkeys(_without_classes(path) for path in name.split(";;")))
+
+
+def _without_classes(path: str) -> str:
+    border, *parts = path.split("/")
+    if border != _BORDER:
+        return path
+    return "/".join(part.rpartition(".")[2].partition("_")[2] for part in parts)
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else name or ""
 
 
 def _order(model: Any, signature: Signature) -> None:

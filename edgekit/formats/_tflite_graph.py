@@ -81,6 +81,20 @@ def forget_unused(model: Any) -> None:
     _forget_codes(model)
 
 
+def drop_empty_buffers(model: Any) -> None:
+    """Let all tensors that hold nothing share the first buffer, which is empty by convention."""
+    full = [index for index, buffer in enumerate(model.buffers) if index and _holds(buffer)]
+    places = {index: place for place, index in enumerate(full, start=1)}
+    model.buffers = [model.buffers[0], *(model.buffers[index] for index in full)]
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    for each in (*tensors, *(model.metadata or ())):
+        each.buffer = places.get(each.buffer, 0)
+
+
+def _holds(buffer: Any) -> bool:
+    return buffer.data is not None and len(buffer.data) > 0
+
+
 def _renumber(graph: Any, definitions: list[Any]) -> None:
     used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)}
     used.update(map(int, (*graph.inputs, *graph.outputs)))

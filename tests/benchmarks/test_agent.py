@@ -11,6 +11,7 @@ import pytest
 
 from edgekit import device_agent
 from edgekit.benchmarks.job import Warmup
+from edgekit.formats._tflite_file import name_by_layer
 from tests.benchmarks.conftest import AGENT, events
 
 FORMATS = ["onnx", "tflite"]
@@ -190,7 +191,8 @@ def test_operators_are_told_from_those_that_a_delegate_took():
 def test_a_tensors_name_tells_its_layer():
     scope = "edgekit.border.Border/kws.Spotter_model/torch.nn.modules.container.Sequential_blocks"
     fused = f"{scope}/torch.nn.modules.conv.Conv2d_0;;{scope}/torch.nn.modules.activation.ReLU_1;"
-    assert device_agent.layer_of(fused) == "blocks.0"
+    assert name_by_layer(fused) == "model/blocks/0;;model/blocks/1;"
+    assert device_agent.layer_of(name_by_layer(fused)) == "blocks.0"
     assert device_agent.layer_of("net.Net/torch.nn.modules.linear.Linear_head;1") == "head"
     assert device_agent.layer_of("serving_default_x") is None
 
