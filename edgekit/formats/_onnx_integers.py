@@ -22,8 +22,14 @@ def convert(model: ir.Model) -> None:
             _pad(model.graph, node)
         elif node.op_type == "Relu" and not node.domain:
             _clamp(model.graph, node)
-        elif node.op_type == "DequantizeLinear" and node.inputs[0].dtype == ir.DataType.INT32:
-            node.resize_inputs(2)
+        elif node.op_type == "DequantizeLinear":
+            _forget_zero_point_of_bias(node)
+
+
+def _forget_zero_point_of_bias(step: ir.Node) -> None:
+    stored = step.inputs[0]
+    if stored is not None and stored.dtype == ir.DataType.INT32:
+        step.resize_inputs(2)
 
 
 def _pad(graph: ir.Graph, pad: ir.Node) -> None:
