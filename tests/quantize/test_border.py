@@ -10,6 +10,7 @@ from edgekit.benchmarks import benchmark_file
 from edgekit.errors import UsageError
 from edgekit.tensors import DType, TensorSpec
 from edgekit.wire import tflite
+from tests.in_process import convert
 
 
 class Network(nn.Module):
@@ -34,7 +35,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def made(network, image, calibration, tmp_path_factory):
-    (result,) = edgekit.convert(
+    (result,) = convert(
         network,
         (image,),
         formats=["tflite"],
@@ -82,7 +83,7 @@ def test_an_npu_takes_all_of_it(made, tmp_path) -> None:
     ],
 )
 def test_a_float_border_is_refused(model, recipe, said, tmp_path) -> None:
-    (result,) = edgekit.convert(
+    (result,) = convert(
         model,
         (torch.randn(1, 4),),
         formats=["tflite"],
@@ -96,6 +97,4 @@ def test_a_float_border_is_refused(model, recipe, said, tmp_path) -> None:
 
 def test_other_formats_do_not_have_the_option(network, image, tmp_path) -> None:
     with pytest.raises(UsageError, match="'io' belongs to none"):
-        edgekit.convert(
-            network, (image,), formats=["onnx"], options={"io": "int8"}, output_dir=tmp_path
-        )
+        convert(network, (image,), formats=["onnx"], options={"io": "int8"}, output_dir=tmp_path)
