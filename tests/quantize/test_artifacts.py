@@ -17,6 +17,7 @@ from edgekit.errors import UsageError
 from edgekit.quantize import dialects
 from edgekit.recipe import load_recipe
 from edgekit.verification import verify_file
+from tests.in_process import convert
 
 FORMATS = ("onnx", "tflite", "coreml")
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
@@ -155,7 +156,7 @@ def test_a_wrong_scale_fails_verification(artifacts, quantized, tmp_path) -> Non
 
 def test_gates_and_attention_survive_and_random_data_is_said(attention, image, tmp_path) -> None:
     """A sigmoid has a fixed scale, which its readers must share; attention stays in float."""
-    report = edgekit.convert(
+    report = convert(
         attention,
         (image,),
         recipe="int8",
@@ -191,7 +192,7 @@ class Shuffled(nn.Module):
 
 def test_what_moves_and_clamps_is_done_on_integers(image, calibration, tmp_path) -> None:
     torch.manual_seed(0)
-    report = edgekit.convert(
+    report = convert(
         Shuffled().eval(),
         (image,),
         formats=["onnx", "tflite"],
@@ -207,7 +208,7 @@ def test_what_moves_and_clamps_is_done_on_integers(image, calibration, tmp_path)
 def test_an_ios_without_quantize_operations_is_refused(
     network, image, calibration, tmp_path
 ) -> None:
-    report = edgekit.convert(
+    report = convert(
         network,
         (image,),
         formats=["coreml"],
@@ -222,4 +223,4 @@ def test_an_ios_without_quantize_operations_is_refused(
 
 def test_static_recipes_ask_for_data(network, image, tmp_path) -> None:
     with pytest.raises(UsageError, match="needs calibration data"):
-        edgekit.convert(network, (image,), recipe="int8", output_dir=tmp_path)
+        convert(network, (image,), recipe="int8", output_dir=tmp_path)
