@@ -11,6 +11,7 @@ from edgekit import cache, convert, hashing, worker
 from edgekit.errors import EdgekitError
 from edgekit.plan import artifact_key, source_key
 from edgekit.plan import plan as planned
+from tests import in_process
 
 
 @pytest.fixture(autouse=True)
@@ -156,16 +157,16 @@ def test_what_does_not_shape_the_result_is_not_in_a_key(tmp_path):
 # -- Through a conversion --------------------------------------------------------------------------
 
 
-def converted(source, out, **more):
-    report = convert(str(source), formats=["faulty_format"], output_dir=out, **more)
+def converted(source, out, by=in_process.convert, **more):
+    report = by(str(source), formats=["faulty_format"], output_dir=out, **more)
     return report.results[0]
 
 
 def test_a_hit_starts_no_process_and_brings_the_same_file(faulty, doubler, tmp_path, monkeypatch):
-    first = converted(doubler, tmp_path / "a")
+    first = converted(doubler, tmp_path / "a", by=convert)
     assert (first.status, first.cached) == ("passed", False)
     monkeypatch.setattr(worker, "start", lambda *_args, **_more: pytest.fail("work was done"))
-    again = converted(doubler, tmp_path / "b", name="other")
+    again = converted(doubler, tmp_path / "b", by=convert, name="other")
     assert (again.status, again.cached) == ("passed", True)
     assert again.artifact.sha256 == first.artifact.sha256
     assert again.verification == first.verification

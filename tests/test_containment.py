@@ -17,9 +17,11 @@ from edgekit.errors import ConversionError, ExportError, SourceError, UsageError
 FAILURES = {
     "raise": ("Converting failed: ValueError: operator frobnicate is not known", "story is in"),
     "segfault": ("Converting crashed (SIGSEGV).", ".log"),
-    "kill": ("Converting was killed, most likely for want of memory.", ".log"),
-    "exit": ("Converting ended without an answer (exit code 7).", ".log"),
     "disk_full": ("The disk is full where", "Make room"),
+}
+ENDS = {
+    "kill": ("The worker was killed, most likely for want of memory.", ".log"),
+    "exit": ("The worker ended without an answer (exit code 7).", ".log"),
     "memory": ("Memory ran out.", "Close other programs."),
 }
 
@@ -41,6 +43,18 @@ def test_a_converter_that_dies_is_one_sentence_and_leaves_no_file(faulty, progra
     assert result.error.message.startswith(message)
     assert hint in result.error.hint
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ENDS)
+def test_how_a_worker_ended_is_said(faulty, tmp_path, fault):
+    """A converter alone, without the conversion around it: that takes no torch."""
+    message, hint = ENDS[fault]
+    request = {"program": None, "recipe": None, "options": {"fault": fault}, "destination": ""}
+    run = worker.start(tmp_path / "worker.log")
+    with pytest.raises(ConversionError) as raised:
+        worker.call(run, "faulty_format:lower", request, timeout=60)
+    assert raised.value.message.startswith(message)
+    assert hint in raised.value.hint
 
 
 def test_a_converter_that_hangs_is_stopped(faulty, program, tmp_path):
@@ -118,7 +132,7 @@ def test_an_unwritable_output_folder_is_named(program, tmp_path):
         convert(program, formats=["onnx"], output_dir=tmp_path / "file" / "out")
 
 
-def test_errors_of_the_model_cross_the_process_border(tmp_path):
+def test_errors_of_the_model_cross_the_process_border(faulty, tmp_path):
     source = tmp_path / "branching.py"
     source.write_text(
         "import torch\n"
@@ -128,10 +142,11 @@ def test_errors_of_the_model_cross_the_process_border(tmp_path):
         "build = Net\n"
         "def example_inputs():\n    return (torch.ones(3),)\n"
     )
+    absent = str(tmp_path / "absent.py")
     with pytest.raises(ExportError, match=r"branching\.py:4"):
-        convert(str(source), output_dir=tmp_path / "out")
+        convert(str(source), formats=["faulty_format"], output_dir=tmp_path / "out")
     with pytest.raises(SourceError, match="There is no file"):
-        convert(str(tmp_path / "absent.py"), output_dir=tmp_path / "out")
+        convert(absent, formats=["faulty_format"], output_dir=tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -151,7 +166,10 @@ def alive(text: str) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc to see processes end")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+)
 def test_ending_the_command_ends_its_workers(faulty, doubler, tmp_path, number):
     out = tmp_path / "out"
     cache = tmp_path / "cache"
