@@ -24,7 +24,7 @@ RUN = [
     page for page in PAGES if re.search(r"^ *```(sh|bash|python)$", page.read_text(), re.MULTILINE)
 ]
 # Run with every change; the other pages are slow, and most of their commands have suites too.
-QUICK = {"README.md", "docs/tutorial.md", "docs/how-to/read-an-artifact.md"}
+QUICK = {"README.md", "docs/how-to/read-an-artifact.md"}
 LANGUAGES = {"sh", "bash", "python", "text", "json", "yaml", "toml"}
 
 
@@ -257,7 +257,7 @@ def test_recipes_are_documented_with_their_tolerances(name: str) -> None:
         )
 
 
-# -- Pages as a whole: last, since xdist hands the first tests out in large batches ---------------
+# -- Pages as a whole ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
