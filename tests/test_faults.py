@@ -82,9 +82,9 @@ def processes_with(text):
     return found
 
 
-def test_the_disk_of_the_cache_is_full_when_the_program_is_saved(big, disk, tmp_path):
+def test_the_disk_of_the_cache_is_full_when_the_program_is_saved(faulty, big, disk, tmp_path):
     code, said = edgekit(
-        "convert", big, "--to", "onnx", "-o", tmp_path / "out", cache=disk(2 * MEBI)
+        "convert", big, "--to", "faulty_format", "-o", tmp_path / "out", cache=disk(2 * MEBI)
     )
     assert code == 1
     assert "disk is full" in said
@@ -126,7 +126,7 @@ def test_a_full_cache_keeps_nothing_and_harms_nothing(big, disk, tmp_path):
 
 
 @pytest.mark.parametrize("which", ["source", "weights"])
-def test_a_file_that_may_not_be_read_is_named(big, tmp_path, which):
+def test_a_file_that_may_not_be_read_is_named(faulty, big, tmp_path, which):
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"x")
     unreadable = big if which == "source" else weights
@@ -135,7 +135,7 @@ def test_a_file_that_may_not_be_read_is_named(big, tmp_path, which):
         unreadable.unlink()
         unreadable.symlink_to("/proc/self/mem")  # which nobody reads from its beginning
     code, said = edgekit(
-        *("convert", big, "--to", "onnx", "-o", tmp_path / "out"),
+        *("convert", big, "--to", "faulty_format", "-o", tmp_path / "out"),
         *(("--weights", weights) if which == "weights" else ()),
         cache=tmp_path / "cache",
     )
