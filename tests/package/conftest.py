@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import edgekit
 from edgekit.packaging import package
+from tests import in_process
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 NAMES = sorted(
@@ -30,7 +30,7 @@ def converted(tmp_path_factory):
         path = folder / (name + SUFFIXES[format_name])
         if not path.exists():
             source = str(SAMPLES / f"{name}.py")
-            report = edgekit.convert(source, formats=[format_name], output_dir=folder)
+            report = in_process.convert(source, formats=[format_name], output_dir=folder)
             assert report.results[0].status == "passed", report.results[0].error
         return path
 

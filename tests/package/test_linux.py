@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, SAMPLES
+from conftest import EACH, NAMES, SAMPLES
 
 import edgekit
 from edgekit.packages import _archive, _selfcheck
@@ -41,7 +41,7 @@ def python(folder, code):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("format_name", ["onnx", "tflite"])
 def test_self_check_passes_without_edgekit(name, format_name, unpacked):
     done = python(unpacked(name, format_name), ALONE.format(name=name))

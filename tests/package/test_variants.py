@@ -9,7 +9,7 @@ import jvm
 import numpy as np
 import pytest
 import tree_sitter_kotlin
-from conftest import NAMES, SAMPLES
+from conftest import EACH, SAMPLES
 from grammar import faults
 from test_android import check_table, needs_jdk
 from test_packaging import run
@@ -97,10 +97,12 @@ def test_the_chip_chooses(both, tmp_path):
     assert done.stdout.split() == ["ONNX", "TFLITE", "TFLITE"]
 
 
-def test_kotlin_is_kotlin(both, packed):
-    for repository in (both, *(packed(name, "onnx", "android") for name in NAMES)):
-        (source,) = (repository / "kotlin").rglob("*.kt")
-        assert faults(tree_sitter_kotlin, source.read_bytes()) == []
+@pytest.mark.parametrize("name", ["both", *EACH])
+def test_kotlin_is_kotlin(name, request, packed):
+    several = name == "both"
+    repository = request.getfixturevalue(name) if several else packed(name, "onnx", "android")
+    (source,) = (repository / "kotlin").rglob("*.kt")
+    assert faults(tree_sitter_kotlin, source.read_bytes()) == []
     assert faults(tree_sitter_kotlin, b"class X { fun }")
 
 
@@ -123,7 +125,10 @@ def test_what_are_no_variants(converted, tmp_path):
     digits = [converted("digit_classifier", each) for each in ("onnx", "tflite")]
     with pytest.raises(UsageError, match="not variants of one model"):
         package(
-            [digits[0], converted("gesture_gru", "tflite")], ["android"], tmp_path, variants=True
+            [digits[0], converted("sentiment_transformer", "tflite")],
+            ["android"],
+            tmp_path,
+            variants=True,
         )
     with pytest.raises(UsageError, match="no packages with variants"):
         package(digits, ["linux"], tmp_path, variants=True)
