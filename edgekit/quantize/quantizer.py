@@ -51,7 +51,6 @@ MOVING = {  # results are values that came in: they keep its scale
     *("upsample_nearest2d", "upsample_bilinear2d", "avg_pool1d", "avg_pool2d"),
     *("pixel_shuffle", "repeat", "channel_shuffle", "narrow", "pad", "constant_pad_nd"),
 }
-PICKING = {"select", "slice", "narrow"}
 FUSED = {"relu", "relu6", "hardtanh"}  # into the operator before
 CARRIES_ACTIVATION = WEIGHTED | {"add", "sub", "mul"}
 
@@ -158,7 +157,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
         """Quantize what moves values before it moves them, with one scale for all."""
         sources = [each for each in node.all_input_nodes if _is_float(each)]
         quantized = any(map(_is_quantized, sources)) and self._reads_quantized(node)
-        if not sources or not (quantized or (self._feeds_layers(node) and not _picks(node))):
+        if not sources or not (quantized or self._feeds_layers(node)):
             return
         first = sources[0]
         shared = SharedQuantizationSpec((first, node))
@@ -213,13 +212,6 @@ def _moves(node: Node) -> bool:
         isinstance(value, (int, float)) and value for value in node.args[2:]
     )
     return base_name(node) in MOVING and not fills
-
-
-def _picks(node: Node) -> bool:
-    """Whether a part is taken of a value that nobody else reads: its range alone matters then."""
-    source = node.all_input_nodes[0]
-    inside = source.op != "placeholder"  # inputs are rounded at the border
-    return base_name(node) in PICKING and inside and len(source.users) == 1
 
 
 def _is_float(node: Any) -> bool:

@@ -1,6 +1,5 @@
 """What is quantized, what shares a scale, and what it costs."""
 
-import operator
 from dataclasses import replace
 
 import numpy as np
@@ -156,18 +155,3 @@ def test_dialects_keep_the_values(quantized, saved, change) -> None:
     exported = change(programs.load(saved).exported)
     got = exported.module(check_guards=False)(**sample)["output"]
     np.testing.assert_allclose(got.numpy(), want, rtol=0, atol=1e-6)
-
-
-def test_what_is_picked_is_rounded_in_its_own_range() -> None:
-    class Last(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.LSTM(4, 6, num_layers=2, batch_first=True)
-            self.head = nn.Linear(6, 3)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(self.layer(x)[0][:, -1])
-
-    (pick,) = nodes(quantize(Last(), torch.randn(1, 5, 4)), "select")
-    assert pick.args[0].target is operator.getitem  # the states of both layers, in float
-    assert dialects.is_quantize(next(iter(pick.users)))
