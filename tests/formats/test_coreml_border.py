@@ -11,6 +11,7 @@ from torch import nn
 
 import edgekit
 from edgekit.tensors import DType
+from tests.in_process import convert
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -42,7 +43,7 @@ def result(tmp_path_factory):
         "count": torch.tensor(41),
     }
     folder = tmp_path_factory.mktemp("border")
-    report = edgekit.convert(Border(), inputs, formats=["coreml"], output_dir=folder)
+    report = convert(Border(), inputs, formats=["coreml"], output_dir=folder)
     return report.results[0]
 
 
@@ -111,7 +112,7 @@ def test_a_limit_is_named(function, x, told, tmp_path):
         def forward(self, x):
             return function(x)
 
-    report = edgekit.convert(Limited(), (x,), formats=["coreml"], output_dir=tmp_path)
+    report = convert(Limited(), (x,), formats=["coreml"], output_dir=tmp_path)
     error = report.results[0].error
     assert error is not None
     assert re.search(told, error.message)

@@ -8,6 +8,7 @@ from torch import nn
 
 import edgekit
 from edgekit.tensors import Dim
+from tests.in_process import convert
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -46,7 +47,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_size_may_vary(name, tmp_path):
     module, inputs, varying = CASES[name]
-    report = edgekit.convert(
+    report = convert(
         module.eval(), inputs, formats=["coreml"], output_dir=tmp_path, dynamic_shapes=varying
     )
     result = report.results[0]

@@ -10,6 +10,7 @@ from edgekit.quantize import dialects, static
 from edgekit.quantize.calibration import read
 from edgekit.quantize.precisions import base_name
 from edgekit.recipe import load_recipe
+from tests.in_process import convert
 
 COUNT = 64
 
@@ -70,7 +71,7 @@ def test_onnx_runtime_computes_the_right_sums(equal, tmp_path) -> None:
     """On x86 without VNNI this fails when the weights are 127."""
     rows = 0.4 * uniform(64, 1, COUNT)
     rows[0, 0, 0] = 1.0
-    report = edgekit.convert(
+    report = convert(
         equal,
         (torch.ones(1, COUNT),),  # more than calibration saw
         formats=["onnx"],

@@ -15,6 +15,7 @@ from edgekit.quantize.fit import speed
 from edgekit.quantize.fit.within import Fast
 from edgekit.recipe import load_recipe
 from edgekit.wire import tflite
+from tests.in_process import convert
 
 RECIPE = load_recipe("int8")
 ALL, NARROW = "all in 8 bits", "weights alone in 8 bits"
@@ -116,7 +117,7 @@ def test_layers_in_float_keep_small_weights_in_tflite(program, tmp_path) -> None
     override = 'layer = "point"\nweights = "int8"\nactivations = "float32"'
     path.write_text(f'base = "int8"\n[[override]]\n{override}\n')
     rows = np.random.default_rng(0).standard_normal((4, 1, 8, 16, 16)).astype(np.float32)
-    (result,) = edgekit.convert(
+    (result,) = convert(
         program, formats=["tflite"], recipe=path, calibration=list(rows), output_dir=tmp_path
     ).results
     assert result.status == "passed", result.error or result.verification
