@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from edgekit import convert, export, layers, runtimes
+from edgekit import export, layers, runtimes
 from edgekit.cli.verify import command as verify_command
 from edgekit.errors import UnavailableError
 from edgekit.layers import LayerReport, Node
@@ -21,6 +21,7 @@ from edgekit.matching import Match
 from edgekit.program import Program
 from edgekit.reports.layers import spoken
 from edgekit.tensors import Signature
+from tests import in_process
 
 FORMATS = ("onnx", "tflite", "coreml")
 SOURCE = '''
@@ -71,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("layers")
     source = folder / "net.py"
     source.write_text(SOURCE)
-    report = convert(str(source), formats=FORMATS, output_dir=folder / "out")
+    report = in_process.convert(str(source), formats=FORMATS, output_dir=folder / "out")
     artifacts = {each.format: each.artifact for each in report.results}
     return Made(
         source,

@@ -17,6 +17,7 @@ from edgekit.processing.binding import bind, finish, prepare
 from edgekit.processing.declared import find
 from edgekit.processing.reference import image
 from edgekit.processing.schema import Processing
+from tests.in_process import convert
 
 FORMATS = ["onnx", "tflite", "coreml"]
 SHAPES = {"onnx": (1, 8, 8, 1), "tflite": (1, 8, 8, 1), "coreml": (1, 1, 8, 8)}
@@ -27,7 +28,7 @@ def baked(tmp_path_factory):
     """Return the folder with a sample model that takes pixels, in every format."""
     folder = tmp_path_factory.mktemp("baked")
     source = str(SAMPLES / "digit_classifier.py")
-    report = edgekit.convert(source, formats=FORMATS, output_dir=folder, bake_preprocessing=True)
+    report = convert(source, formats=FORMATS, output_dir=folder, bake_preprocessing=True)
     assert [result.status for result in report.results] == ["passed"] * 3
     return folder
 
