@@ -29,13 +29,14 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# A third process computes while two wait for the programs that they started.
+# A third process computes while two wait for the programs that they started.  Each takes whole
+# files, so that what the tests of a file share is made once.
 unit: $(READY)
-	$(BIN)/pytest -n 3 -q
+	$(BIN)/pytest -n 3 --dist loadfile -q
 
 # The suites that need an environment of their own, and those marked slow.
 test-all: test
-	$(BIN)/pytest -n 2 -q -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -q -m slow
 	$(BIN)/python scripts/private_env.py tflite_runtime
 	$(BIN)/python scripts/private_env.py tensorflow
 	$(BIN)/python scripts/accuracy.py --check

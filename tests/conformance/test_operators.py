@@ -20,7 +20,7 @@ from tests.conformance import running
 from tests.conformance.expected import FAILURES
 from tests.conformance.operators import suite
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("conformance")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("onnx", "tflite", "coreml")
