@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,7 @@ def plan(
     wanted = tuple(dict.fromkeys(registry.match(each, known, "format") for each in formats))
     if not wanted:
         raise UsageError("No format is asked for.", f"Known: {', '.join(known)}.")
+    chosen = _fit_for(wanted, chosen)
     if name is not None and (not name or Path(name).name != name):
         raise UsageError(
             f"The name {name!r} is no file name.", "Leave folders out; --output takes them."
@@ -171,6 +172,16 @@ def plan(
         _budget(accuracy_budget, chosen, calibration),
         _fast(fast_here, wanted, chosen, calibration, accuracy_budget),
     )
+
+
+def _fit_for(formats: tuple[str, ...], recipe: Recipe) -> Recipe:
+    """Return the recipe with what it leaves to the formats that are asked for."""
+    given = recipe.calibration
+    if given is None or given.reduce_range is not None:
+        return recipe
+    modules = [registry.load("formats", name) for name in formats]
+    needed = any(getattr(each, "REDUCES_RANGE", False) for each in modules)
+    return replace(recipe, calibration=replace(given, reduce_range=needed))
 
 
 def _budget(given: float | str | None, recipe: Recipe, calibration: Any) -> float | None:

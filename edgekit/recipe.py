@@ -58,6 +58,8 @@ class Calibration:
             that minimizes the squared error of quantization.  The last three cut outliers off.
         percentile: Share of the values that ``percentile`` keeps, in percent.
         correct_bias: Whether biases take back what rounding adds to a layer on average.
+        reduce_range: Whether weights stay so small that no two products add up to more than 16
+            bits; None: where a format that is asked for needs it.
         equalize: Whether factors move between weights so that channels reach equally far.
         migration_strength: How much of the difference between channels moves into the weights that
             read them: 0 none of it, 1 all.
@@ -66,7 +68,8 @@ class Calibration:
 
     method: str
     percentile: float = 99.99
-    correct_bias: bool = False
+    correct_bias: bool = True
+    reduce_range: bool | None = None
     equalize: bool = False
     migration_strength: float = 0.5
     rounding: str = "nearest"

@@ -154,6 +154,7 @@ _TABLES: dict[str, tuple[dict[str, Check], tuple[str, ...]]] = {  # keys, and th
             "method": _one_of(METHODS),
             "percentile": _percentile,
             "correct_bias": _flag,
+            "reduce_range": _flag,
             "equalize": _flag,
             "migration_strength": _strength,
             "rounding": _one_of(ROUNDINGS),

@@ -47,15 +47,19 @@ ZOO = (
     "mobilenetv2_w1", "mobilenetv3_small_w1", "shufflenetv2_w1", "efficientnet_b0", "resnet18",
     "bert_tiny", "vit_tiny", "convnext_tiny",
 )  # fmt: skip
+_PLAIN = Calibration("min_max", correct_bias=False)
 METHODS: dict[str, Calibration] = {
-    "min_max": Calibration("min_max"),
-    "correct_bias": Calibration("min_max", correct_bias=True),
-    "equalize": Calibration("min_max", equalize=True),
-    "equalize + correct_bias": Calibration("min_max", equalize=True, correct_bias=True),
-    "adaptive": Calibration("min_max", rounding="adaptive"),
-    "adaptive + correct_bias": Calibration("min_max", rounding="adaptive", correct_bias=True),
-    "all three": Calibration("min_max", equalize=True, rounding="adaptive", correct_bias=True),
-    **{name: Calibration(name) for name in ("moving_average", "percentile", "entropy", "mse")},
+    "min_max": _PLAIN,
+    "correct_bias": replace(_PLAIN, correct_bias=True),
+    "equalize": replace(_PLAIN, equalize=True),
+    "equalize + correct_bias": replace(_PLAIN, equalize=True, correct_bias=True),
+    "adaptive": replace(_PLAIN, rounding="adaptive"),
+    "adaptive + correct_bias": replace(_PLAIN, rounding="adaptive", correct_bias=True),
+    "all three": replace(_PLAIN, equalize=True, rounding="adaptive", correct_bias=True),
+    **{
+        name: replace(_PLAIN, method=name)
+        for name in ("moving_average", "percentile", "entropy", "mse")
+    },
 }
 MARKS = ("<!-- methods: scripts/quantize_methods.py -->", "<!-- end of methods -->")
 PAGE = ROOT / "docs" / "how-to" / "quantize.md"

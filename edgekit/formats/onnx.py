@@ -40,6 +40,7 @@ _LONGEST_VECTOR = 2**16  # of those that are compared: scales and zero points by
 
 SUFFIXES = (".onnx",)
 COST = 1
+REDUCES_RANGE = True  # for ONNX Runtime on x86; see `edgekit.quantize.saturation`
 MAX_BYTES = None  # above 2 GB the weights stand in a second file
 # Between integers and float, on CPUs: `scripts/budget_bars.py --paces`.  16-bit pairs and 8-bit
 # weights are made float32 whenever the model runs; float16 is, once.

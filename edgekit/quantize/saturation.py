@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
+    from edgekit.recipe import Recipe
+
 _LARGEST = 255 * 127  # integers next to two weights that add up to 127 add up to 128 at most
 _LAYERS = {"conv1d", "conv2d", "conv3d", "linear"}
 
 
-def relieve(prepared: GraphModule) -> int:
-    """Raise the scales that need it in the observers of weights; return of how many channels."""
-    raised = 0
+def relieve(prepared: GraphModule, recipe: Recipe) -> None:
+    """Raise the scales of weights that need it, unless the recipe has no need."""
+    assert recipe.calibration is not None
+    if recipe.calibration.reduce_range is False:
+        return
     for node in prepared.graph.nodes:
         if base_name(node) not in _LAYERS:
             continue
@@ -40,8 +44,6 @@ def relieve(prepared: GraphModule) -> int:
             continue  # depthwise: other kernels, with room enough
         factor = _excess(weight, observer)
         observer.min_val, observer.max_val = observer.min_val * factor, observer.max_val * factor
-        raised += int((factor > 1).sum())
-    return raised
 
 
 def _excess(weight: Tensor, observer: Any) -> Tensor:

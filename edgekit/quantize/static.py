@@ -54,7 +54,7 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         prepared = prepare_pt2e(module, GraphQuantizer(recipe))
         for sample in samples:
             prepared(**sample)
-        saturation.relieve(prepared)
+        saturation.relieve(prepared, recipe)
         if plain is not None:
             worker.stage("choosing how weights are rounded")
             adaptive_rounding.choose(prepared, plain, samples)

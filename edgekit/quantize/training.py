@@ -66,7 +66,7 @@ class TrainableModule(nn.Module):
         """Return the quantized program: `edgekit.convert` takes it, and this module as well."""
         with quiet():
             whole = copy.deepcopy(self.graph).apply(disable_observer)
-            saturation.relieve(whole)
+            saturation.relieve(whole, self._recipe)
             plain = copy.deepcopy(whole).apply(disable_fake_quant)
         with torch.no_grad():
             outputs = [plain(**tensors(each, self._program)) for each in self._program.samples]

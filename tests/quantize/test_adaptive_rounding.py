@@ -17,12 +17,11 @@ from edgekit.quantize.methods.adaptive_rounding import turned
 from edgekit.quantize.quantizer import base_name
 from edgekit.recipe import Calibration, Override, load_recipe
 
-PLAIN = load_recipe("static_wi8_ai16")  # weights make the error, values next to none
-ADAPTIVE = replace(PLAIN, calibration=Calibration("min_max", rounding="adaptive"))
-ALL = replace(
-    PLAIN,
-    calibration=Calibration("min_max", rounding="adaptive", correct_bias=True, equalize=True),
-)
+RECIPE = load_recipe("static_wi8_ai16")  # weights make the error, values next to none
+NEAREST = Calibration("min_max", correct_bias=False)
+PLAIN = replace(RECIPE, calibration=NEAREST)
+ADAPTIVE = replace(RECIPE, calibration=replace(NEAREST, rounding="adaptive"))
+ALL = replace(RECIPE, calibration=Calibration("min_max", rounding="adaptive", equalize=True))
 
 
 class Net(nn.Module):

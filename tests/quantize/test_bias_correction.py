@@ -11,8 +11,8 @@ from edgekit.quantize import static
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.recipe import Calibration, load_recipe
 
-PLAIN = load_recipe("int8")
-CORRECTED = replace(PLAIN, calibration=Calibration("min_max", correct_bias=True))
+CORRECTED = load_recipe("int8")
+PLAIN = replace(CORRECTED, calibration=Calibration("min_max", correct_bias=False))
 
 
 class Shifted(nn.Module):

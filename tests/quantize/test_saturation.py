@@ -6,19 +6,20 @@ import torch
 from torch import nn
 
 import edgekit
+from edgekit.plan import plan
 from edgekit.quantize import dialects, static
 from edgekit.quantize.calibration import read
 from edgekit.quantize.precisions import base_name
-from edgekit.recipe import load_recipe
 from tests.in_process import convert
 
 COUNT = 64
 
 
-def quantized(layer, rows):
+def quantized(layer, rows, formats=("onnx", "tflite")):
     program = edgekit.export(layer.eval(), (torch.from_numpy(rows[0]),))
     (name,) = program.samples[0]
-    return static.quantize(program, load_recipe("int8"), read({name: rows}, program.samples[0]))
+    recipe = plan(program, formats=formats, recipe="int8", calibration={name: rows}).recipe
+    return static.quantize(program, recipe, read({name: rows}, program.samples[0]))
 
 
 def weights(program):
@@ -45,6 +46,10 @@ def test_a_sum_that_cannot_fit_is_made_to(equal) -> None:
     found = weights(quantized(equal, rows))
     assert set(np.unique(found)) == {64}
     assert 255 * (64 + 64) <= 2**15 - 1
+
+
+def test_formats_without_such_kernels_need_no_room(equal) -> None:
+    assert weights(quantized(equal, uniform(64, 1, COUNT), ["tflite", "coreml"])).max() == 127
 
 
 def test_weights_that_differ_in_sign_need_no_room(equal) -> None:
