@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 # The smallest scale: a range of nothing, as of a constant zero, must not divide by zero.
 _SMALLEST = 2.0**-24
+_LATEST = 0.01  # the share that the latest of many samples has in a moving average
+
+
+class MovingAverageObserver(MovingAverageMinMaxObserver):  # type: ignore[misc]  # as below
+    """Weighs all samples alike while they are few; else the first would be nearly all."""
+
+    _seen = 0
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Take one sample in."""
+        self._seen += 1
+        self.averaging_constant = max(_LATEST, 1 / self._seen)
+        result: Tensor = super().forward(values)
+        return result
 
 
 class PercentileObserver(HistogramObserver):  # type: ignore[misc]  # torchao has no types
@@ -80,7 +94,7 @@ def _divergence(histogram: Tensor, low: int, high: int, levels: int = 256) -> fl
 
 _METHODS = {
     "min_max": MinMaxObserver,
-    "moving_average": MovingAverageMinMaxObserver,
+    "moving_average": MovingAverageObserver,
     "percentile": PercentileObserver,
     "entropy": EntropyObserver,
     "mse": HistogramObserver,
@@ -104,7 +118,7 @@ def activation_spec(
     return QuantizationSpec(
         dtype=dtype,
         observer_or_fake_quant_ctr=_maker(
-            MovingAverageMinMaxObserver if training else observer, training=training
+            MovingAverageObserver if training else observer, training=training
         ),
         quant_min=lowest,
         quant_max=highest,

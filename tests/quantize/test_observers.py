@@ -23,6 +23,11 @@ def found(observer, *batches):
     return (-128 - zero) * scale, (127 - zero) * scale
 
 
+def test_a_moving_average_of_few_samples_is_their_average() -> None:
+    batches = (torch.tensor([-each, each]) for each in (1.0, 2.0, 3.0, 6.0))
+    assert found(observers.MovingAverageObserver, *batches) == pytest.approx((-3, 3), abs=0.05)
+
+
 @pytest.mark.parametrize("observer", [observers.PercentileObserver, observers.EntropyObserver])
 def test_one_value_far_out_does_not_set_the_range(observer) -> None:
     low, high = found(observer, BELL, torch.cat([BELL, OUTLIER]))
