@@ -142,11 +142,11 @@ HEAD = """\
 
 Made by `python scripts/peers.py quantize MODEL...`. Each model has seeded random weights, so its
 accuracy means nothing, and its SQNR says how much rounding adds. The same calibration data for all,
-a conversion for each format; times on one thread, in turns, as ratios of medians. The vendors' are ONNX Runtime's
-`quantize_static` on torch.onnx's model, and ai-edge-quantizer's `static_wi8_ai8` on litert_torch's.
-Machine: {machine}. Where 8 bits took 0.97 of the time of float or more, the model was made again with
-`--fast-here`, and the last column names the layers that compute in float since, most of them with
-float weights: such a file is larger.
+a conversion for each format; times on one thread, in turns, as ratios of medians. The vendors' are
+ONNX Runtime's `quantize_static` on torch.onnx's model, and ai-edge-quantizer's `static_wi8_ai8` on
+litert_torch's. Machine: {machine}. Where 8 bits took 0.97 of the time of float or more, the model
+was made again with `--fast-here`, and the last column names the layers that compute in float since,
+most of them with float weights: such a file is larger.
 
 The columns: time over that of the vendor's int8, and of edgekit's fp32; quantization SQNR, and by
 how much it is above the vendor's; size over fp32; the share of the computing operators that run in

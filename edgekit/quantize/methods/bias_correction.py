@@ -2,7 +2,8 @@
 
 Rounded weights and clipped activations shift the mean of each output channel: by little in wide
 layers, by much where few products make a sum, as in depthwise convolutions.  The shift is measured
-on calibration data, layer by layer with those before corrected already, and taken off the bias.
+on calibration data, layer by layer with those before corrected already, and taken off the bias, as
+far as it is more than chance.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
 (ICCV 2019), section 4.2, with means that are measured.
@@ -28,14 +29,17 @@ if TYPE_CHECKING:
 
     from edgekit.quantize.methods.lockstep import Tensors, Values
 
-_SAMPLES = 16  # that means are taken over; all of them are in memory at once
+SAMPLES = 128  # at most
 
 
 def means(module: GraphModule, samples: Sequence[Tensors]) -> dict[str, Tensor]:
-    """Return by name of node the mean of each channel that a float graph's layers give."""
+    """Return by name of node what each channel of a float graph's layers is on average.
+
+    Each has the shape samples, channels.
+    """
     return {
-        node.name: _mean(node, [env[node] for env in values])
-        for node, values in lockstep.layers(module, samples[:_SAMPLES])
+        node.name: _means(node, [env[node] for env in values])
+        for node, values in lockstep.layers(module, samples)
     }
 
 
@@ -49,10 +53,10 @@ def correct(
     own = [node for node in prepared.graph.nodes if node.name in wanted]
     biases = {node.name: bias for node in own if (bias := _bias(node)) is not None}
     converted = convert_pt2e(copy.deepcopy(prepared), fold_quantize=True)
-    for node, values in lockstep.layers(converted, samples[:_SAMPLES]):
+    for node, values in lockstep.layers(converted, samples):
         if node.name not in biases:
             continue
-        shift = wanted[node.name] - _mean(node, [env[node] for env in values])
+        shift = _beyond_chance(wanted[node.name] - _means(node, [env[node] for env in values]))
         _shift(node, shift, values)
         bias = biases[node.name]
         replace_value(prepared, bias, value_of(prepared, bias) + shift)
@@ -74,7 +78,18 @@ def _bias(node: Node) -> Node | None:
     return bias if alone else None
 
 
-def _mean(node: Node, values: list[Tensor]) -> Tensor:
+def _means(node: Node, values: list[Tensor]) -> Tensor:
     axis = channel_axis(node, values[0])
     rows = [value.movedim(axis, 0).flatten(1) for value in values]
-    return torch.stack([row.double().mean(1) for row in rows]).mean(0).float()
+    return torch.stack([row.double().mean(1) for row in rows])
+
+
+def _beyond_chance(shifts: Tensor) -> Tensor:
+    """Return the mean shift of each channel, less what so few samples give by chance.
+
+    That is the positive-part James-Stein estimator, with the standard error of each mean.
+    """
+    mean = shifts.mean(0)
+    error = shifts.var(0, correction=min(1, len(shifts) - 1)) / len(shifts)
+    share = 1 - error / mean.square().clamp_min(torch.finfo(mean.dtype).tiny)
+    return (share.clamp_min(0) * mean).float()
