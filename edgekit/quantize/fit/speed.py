@@ -65,8 +65,9 @@ def fit(
         return Fast(recipe, format_name, {}, integer, tuple(bench.trials))
     narrow = bench.timed("weights alone in 8 bits", _in_float(recipe, kinds, kinds, "int8"))
     held = "int8" if narrow <= _NO_LOSS else "float32"
-    floating = set() if integer <= min(narrow, 1.0) else set(kinds)
-    best = integer if not floating else (narrow if held == "int8" else 1.0)
+    otherwise = narrow if held == "int8" else 1.0
+    floating = set() if integer <= max(otherwise, 1.0) else set(kinds)
+    best = otherwise if floating else integer
     for kind in weight:
         other = floating ^ {kind}
         if len(other) == len(kinds) and held == "float32":
