@@ -28,7 +28,7 @@ from edgekit.errors import ConversionError
 from edgekit.metrics import compare
 
 ROOT = Path(__file__).parent.parent
-CALIBRATION, EVALUATION = 16, 4  # samples of seeded noise, since the weights are seeded, too
+CALIBRATION, EVALUATION = 16, 16  # samples of seeded noise, since the weights are seeded, too
 FORMATS = ("onnx", "tflite")
 BURST = 3  # timed inferences of one file in a row, after one that is not
 FASTER = 0.97  # of the float model's time: above, layers in float are tried
