@@ -40,14 +40,6 @@ def shared_cache(tmp_path_factory):
         yield folder
 
 
-@pytest.fixture(autouse=True)
-def nothing_hidden():
-    """Bring back the packages that the Core ML format hides from coremltools."""
-    yield
-    for name in [name for name, module in list(sys.modules.items()) if module is None]:
-        del sys.modules[name]
-
-
 @pytest.fixture
 def faulty(monkeypatch):
     """Install the format that fails on demand, here and in every process started from here."""

@@ -8,6 +8,8 @@ Recipe ``fp16`` computes in float16 behind float32 inputs and outputs.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,12 +95,23 @@ def _reason_against(precision: Precision) -> str | None:
 
 def warm_up() -> None:
     """Import coremltools and the operators that it lacks."""
-    for name in _UNWANTED:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
-    from edgekit.formats import _coreml_ops
+    with _hidden(_UNWANTED):
+        from edgekit.formats import _coreml_ops
 
     _coreml_ops.register()
     rules_for("coreml")
+
+
+@contextmanager
+def _hidden(names: Iterable[str]) -> Iterator[None]:
+    """Keep packages from being imported for the time of one block; what is imported stays."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def lower(program: Program, recipe: Recipe, options: Options, destination: Path) -> Signature:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -50,6 +51,10 @@ def result(tmp_path_factory):
 def test_it_is_verified(result):
     assert result.error is None, result.error.message
     assert result.status == "passed", result.verification.reason
+
+
+def test_what_coremltools_need_not_import_can_be_imported_after_it(result):
+    assert [name for name, module in sys.modules.items() if module is None] == []
 
 
 @pytest.mark.parametrize(
