@@ -18,7 +18,7 @@ from edgekit.quantize import Quantization, oddities, rounding, saturation, watch
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import lowest_sqnr, outputs_of, tensors
 from edgekit.quantize.dialects import is_quantize
-from edgekit.quantize.methods import adaptive_rounding, bias_correction, equalization, lockstep
+from edgekit.quantize.methods import adaptive_rounding, bias_correction, equalization
 from edgekit.quantize.precisions import base_name
 from edgekit.quantize.preparation import prepare
 from edgekit.quantize.quantizer import FUSED, GraphQuantizer
@@ -49,8 +49,7 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         if recipe.calibration.equalize:
             notes = (*notes, *equalization.equalize(module, recipe, samples))
         ranges = watching.input_ranges(module, samples)
-        few = lockstep.fitting(module, samples, bias_correction.SAMPLES)
-        wanted = bias_correction.means(module, few) if recipe.calibration.correct_bias else {}
+        wanted = bias_correction.means(module, samples) if recipe.calibration.correct_bias else {}
         plain = copy.deepcopy(module) if recipe.calibration.rounding == "adaptive" else None
         prepared = prepare_pt2e(module, GraphQuantizer(recipe))
         for sample in samples:
@@ -60,7 +59,7 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
             worker.stage("choosing how weights are rounded")
             adaptive_rounding.choose(prepared, plain, samples)
         if wanted:
-            bias_correction.correct(prepared, few, wanted)
+            bias_correction.correct(prepared, samples, wanted)
     said = (*data.notes, *oddities.notes(module, ranges), *notes)
     return finished(prepared, program, recipe, data.origin, len(data.samples), said)
 

@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
     from edgekit.quantize.methods.lockstep import Tensors, Values
 
-SAMPLES = 128  # at most
+_SAMPLES = 128  # at most
 
 
 def means(module: GraphModule, samples: Sequence[Tensors]) -> dict[str, Tensor]:
     """Return by name of node what each channel of a float graph's layers is on average.
 
-    Each has the shape samples, channels.
+    Each has the shape samples, channels: of as many samples as can be run at once.
     """
+    chosen = lockstep.fitting(module, samples, _SAMPLES)
     return {
         node.name: _means(node, [env[node] for env in values])
-        for node, values in lockstep.layers(module, samples)
+        for node, values in lockstep.layers(module, chosen)
     }
 
 
@@ -53,7 +54,8 @@ def correct(
     own = [node for node in prepared.graph.nodes if node.name in wanted]
     biases = {node.name: bias for node in own if (bias := _bias(node)) is not None}
     converted = convert_pt2e(copy.deepcopy(prepared), fold_quantize=True)
-    for node, values in lockstep.layers(converted, samples):
+    chosen = samples[: len(next(iter(wanted.values())))]
+    for node, values in lockstep.layers(converted, chosen):
         if node.name not in biases:
             continue
         shift = _beyond_chance(wanted[node.name] - _means(node, [env[node] for env in values]))
