@@ -832,6 +832,11 @@ def fitting(tag: str, operator: str) -> bool:
     return kernel in KERNELS.get(operator, operator.lower().replace("_", " ")).split("|")
 
 
+def attribute_of(part: str) -> str:
+    """Return ``blocks`` of ``torch.nn.modules.container.Sequential_blocks``."""
+    return part.rpartition(".")[2].partition("_")[2]
+
+
 def layer_of(name: str) -> Optional[str]:
     """Return the layer of the source model that a tensor is of, as PyTorch names it.
 
@@ -841,9 +846,7 @@ def layer_of(name: str) -> Optional[str]:
     the first is the one.
     """
     root, *parts = name.partition(";")[0].split("/")
-    attributes = parts
-    if root != "model":
-        attributes = [part.rpartition(".")[2].partition("_")[2] for part in parts]
+    attributes = parts if root == "model" else [attribute_of(part) for part in parts]
     return ".".join(attributes) if attributes and all(attributes) else None
 
 

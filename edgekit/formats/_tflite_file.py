@@ -16,7 +16,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.formats._tflite_graph import SharingBuilder, drop_empty_buffers, unpacked
+from edgekit.device_agent import attribute_of
+from edgekit.formats._tflite_graph import SharingBuilder, drop_empty_buffers, text, unpacked
 from edgekit.source import Metadata
 from edgekit.tensors import Signature
 
@@ -31,7 +32,7 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
     _order(model, signature)
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            tensor.name = name_by_layer(_text(tensor.name))
+            tensor.name = name_by_layer(text(tensor.name))
     drop_empty_buffers(model)
     model.description = metadata.description or metadata.name
     _add_metadata(model, _model_metadata(metadata, len(signature.outputs)))
@@ -56,11 +57,7 @@ def _without_classes(path: str) -> str:
     border, *parts = path.split("/")
     if border != _BORDER:
         return path
-    return "/".join(part.rpartition(".")[2].partition("_")[2] for part in parts)
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else name or ""
+    return "/".join(map(attribute_of, parts))
 
 
 def _order(model: Any, signature: Signature) -> None:

@@ -117,6 +117,11 @@ def _forget_codes(model: Any) -> None:
         op.opcodeIndex = used.index(op.opcodeIndex)
 
 
+def text(name: Any) -> str:
+    """Return a name as text: what was read from a file is bytes, and may be left out."""
+    return name.decode() if isinstance(name, bytes) else name or ""
+
+
 class Graph:
     """A subgraph that is being written."""
 
@@ -124,7 +129,7 @@ class Graph:
         self.model = model
         self.graph = graph
         self.number = model.subgraphs.index(graph)
-        self.name = graph.name.decode() if isinstance(graph.name, bytes) else graph.name or "main"
+        self.name = text(graph.name) or "main"
         self.inputs: list[int] = []
 
     def new(self, name: str, inputs: Sequence[tuple[list[int], int]]) -> Graph:
