@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FORMATS = ("onnx", "tflite")
+FASTER = 0.97  # of the float model's time: above, layers in float are tried
 WELL_DONE = ("mobilenetv2_w1", "resnet18")  # models that the vendors quantize well
 Record = dict[str, Any]
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")  # colours of a terminal
@@ -98,7 +99,7 @@ def judged(folder: Path, page: Path, machine: str) -> int:
 
 
 def _page(records: list[Record], verdicts: list[tuple[bool, str]], machine: str) -> Iterable[str]:
-    yield from HEAD.format(machine=machine).splitlines()
+    yield from HEAD.format(machine=machine, faster=FASTER).splitlines()
     for name in FORMATS:
         title = {"onnx": "ONNX", "tflite": "TFLite"}[name]
         yield from ("", f"## {title}", "")
@@ -144,9 +145,9 @@ Made by `python scripts/peers.py quantize MODEL...`. Each model has seeded rando
 accuracy means nothing, and its SQNR says how much rounding adds. The same calibration data for all,
 a conversion for each format; times on one thread, in turns, as ratios of medians. The vendors' are
 ONNX Runtime's `quantize_static` on torch.onnx's model, and ai-edge-quantizer's `static_wi8_ai8` on
-litert_torch's. Machine: {machine}. Where 8 bits took 0.97 of the time of float or more, the model
-was made again with `--fast-here`, and the last column names the layers that compute in float since,
-most of them with float weights: such a file is larger.
+litert_torch's. Machine: {machine}. Where 8 bits took {faster} of the time of float or more, the
+model was made again with `--fast-here`, and the last column names the layers that compute in float
+since, most of them with float weights: such a file is larger.
 
 The columns: time over that of the vendor's int8, and of edgekit's fp32; quantization SQNR, and by
 how much it is above the vendor's; size over fp32; the share of the computing operators that run in

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peers_bars import FASTER, FORMATS
 
 import edgekit
 from edgekit.errors import ConversionError
@@ -29,9 +30,7 @@ from edgekit.metrics import compare
 
 ROOT = Path(__file__).parent.parent
 CALIBRATION, EVALUATION = 16, 16  # samples of seeded noise, since the weights are seeded, too
-FORMATS = ("onnx", "tflite")
 BURST = 3  # timed inferences of one file in a row, after one that is not
-FASTER = 0.97  # of the float model's time: above, layers in float are tried
 SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite"}
 Feeds = dict[str, np.ndarray]
 
