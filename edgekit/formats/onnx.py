@@ -122,6 +122,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_fp16,
         _onnx_functions,
         _onnx_integers,
+        _onnx_steps,
         _onnx_uint8,
         _onnx_weights,
     )
@@ -154,6 +155,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_float_layers.keep(model)
         DeduplicateInitializersPass(size_limit=_LONGEST_VECTOR)(model)
         RemoveUnusedNodesPass()(model)
+        _onnx_steps.shorten(model)
     _describe(model, program)
     _onnx_file.write(model, destination)
     return mapped(program.signature, {DType.BFLOAT16: DType.FLOAT32})
