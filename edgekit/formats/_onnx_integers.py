@@ -1,10 +1,12 @@
-"""Pads and clamps on the integers themselves, where they stood between quantized values; biases.
+"""Pads, clamps and averages as integer kernels know them, between quantized values; biases.
 
 ONNX Runtime drops the pair of steps around what moves values, but not around `Pad`, whose filling
 would have to become an integer.  Written here as the zero point, it is one.  And it keeps a layer
 in float whose ReLU is quantized in a range with negative values, as where a concatenation shares
-its scale.  Cut at the zero point after the layer, the integers are the same.  Biases, of 32 bits,
-have no zero point in ONNX: one of zeros would be as large as the bias.
+its scale.  Cut at the zero point after the layer, the integers are the same.  Of averages it has an
+integer kernel for those over whole images, by name of `GlobalAveragePool`, and a float mean where
+channels are last is slow besides.  Biases, of 32 bits, have no zero point in ONNX: one of zeros
+would be as large as the bias.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add"}
 
 
 def convert(model: ir.Model) -> None:
-    """Pad and clamp integers wherever that gives the same values, and drop biases' zero points."""
+    """Rewrite what gives the same values in integers, and drop biases' zero points."""
     for node in list(model.graph):
         if node.op_type == "Pad" and not node.domain:
             _pad(model.graph, node)
         elif node.op_type == "Relu" and not node.domain:
             _clamp(model.graph, node)
+        elif node.op_type == "ReduceMean" and not node.domain:
+            _average(model.graph, node)
         elif node.op_type == "DequantizeLinear":
             _forget_zero_point_of_bias(node)
 
@@ -72,6 +76,48 @@ def _clamp(graph: ir.Graph, relu: ir.Node) -> None:
     first.replace_input_with(0, value)
     graph.insert_after(first, made)
     graph.remove([*after[1:], relu], safe=True)
+
+
+def _average(graph: ir.Graph, mean: ir.Node) -> None:
+    """Make a mean over whole images a pool; where it drops their axes, the integers do."""
+    value, after = mean.inputs[0], _readers(graph, mean)
+    maker = value.producer() if value is not None else None
+    if value is None or maker is None or maker.op_type != "DequantizeLinear":
+        return
+    if not _is_over_images(mean, value) or not after or _common_scheme(after) is None:
+        return
+    pool, old = ir.node("GlobalAveragePool", [value]), mean.outputs[0]
+    result = pool.outputs[0]
+    result.name, old.name, result.type = old.name, None, old.type
+    graph.insert_before(mean, pool)
+    for each in after:
+        each.replace_input_with(0, result)
+    if not mean.attributes.get_int("keepdims", 1):
+        for each in after:
+            _squeeze(graph, each, mean.inputs[1])
+    graph.remove(mean, safe=True)
+
+
+def _squeeze(graph: ir.Graph, step: ir.Node, axes: ir.Value | None) -> None:
+    """Drop the axes of what a step to integers gives."""
+    integers = step.outputs[0]
+    node = ir.node("Squeeze", [integers, axes])
+    result = node.outputs[0]
+    result.name, result.type = f"{integers.name}_squeezed", integers.type
+    result.shape, integers.shape = integers.shape, None
+    integers.replace_all_uses_with(result)
+    node.replace_input_with(0, integers)
+    graph.insert_after(step, node)
+
+
+def _is_over_images(mean: ir.Node, value: ir.Value) -> bool:
+    """Whether a mean is over all axes but the first two."""
+    held = mean.inputs[1] if len(mean.inputs) > 1 else None
+    axes = ir.convenience.get_const_tensor(held) if held is not None else None
+    if axes is None or value.shape is None or len(value.shape) < 4:
+        return False
+    rank = len(value.shape)
+    return sorted(int(axis) % rank for axis in axes.numpy()) == list(range(2, rank))
 
 
 def _readers(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
