@@ -1,7 +1,8 @@
 """ONNX functions of operators that torch.onnx lacks, or writes differently.
 
 It has functions for LSTM and GRU, and writes every step of `torch.nn.RNN` out: here a layer is one
-``RNN``.  Its reshape takes a size of 0 for "as before", which only its view does not.
+``RNN``.  Its reshape takes a size of 0 for "as before", which only its view does not.  Its hard
+sigmoid is arithmetic, of three passes over the values.
 """
 
 from __future__ import annotations
@@ -45,10 +46,22 @@ def rnn_relu(
     return _stack("Relu", input, hx, params, has_biases, num_layers, bidirectional, batch_first)
 
 
+def hardsigmoid(self: FLOAT) -> FLOAT:
+    """Convert ``aten.hardsigmoid.default``."""
+    return op.HardSigmoid(self, alpha=1 / 6, beta=0.5)
+
+
+def hardswish(self: FLOAT) -> FLOAT:
+    """Convert ``aten.hardswish.default``: ONNX Runtime takes its HardSwish apart just so."""
+    return op.Mul(self, op.HardSigmoid(self, alpha=1 / 6, beta=0.5))
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.rnn_tanh.input: rnn_tanh,
     torch.ops.aten.rnn_relu.input: rnn_relu,
     torch.ops.aten.reshape.default: aten_view,
+    torch.ops.aten.hardsigmoid.default: hardsigmoid,
+    torch.ops.aten.hardswish.default: hardswish,
 }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PIPELINE = (
     "fold_batch_norm",  # a quarter of a CNN's nodes; first, while a layer is still one node
     "functionalize",  # the others read the graph as equations
+    "hard_activations",  # on equations, and before what rules take apart again
     "join_reshapes",  # leaves reshapes that do nothing
     "drop_no_ops",  # before folding, which need not compute them
     "last_step",  # before quantization, and without the full slices that authors write
@@ -31,7 +32,7 @@ PIPELINE = (
     "drop_unused_weights",  # last: folding leaves weights that nothing reads
 )
 # Tidies what rules wrote.
-AFTER_REWRITES = PIPELINE[2:]
+AFTER_REWRITES = PIPELINE[PIPELINE.index("join_reshapes") :]
 
 
 @dataclass(frozen=True)

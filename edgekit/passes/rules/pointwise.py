@@ -7,12 +7,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from edgekit.passes.graph import computed_now
 from edgekit.passes.rules import rule
 
+_INEXACT_SIXTH = "1/6 in float16 is off by 2.4e-4, always to the same side"
 _NO_BITS = "no operations on bits"
 _BITS = 31  # of a 32-bit integer, below the one for its sign
+
+
+@rule("hardsigmoid.default", coreml=_INEXACT_SIXTH)
+def hardsigmoid(x: Tensor) -> Tensor:
+    """Divide: that is exact."""
+    return F.relu6(x + 3) / 6
+
+
+@rule("hardswish.default", coreml=_INEXACT_SIXTH)
+def hardswish(x: Tensor) -> Tensor:
+    """Divide: that is exact."""
+    return x * F.relu6(x + 3) / 6
 
 
 @rule(
