@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,9 +172,11 @@ class Graph:
         return self.constant(np.array(value, np.int32))
 
     def copied(self, source: Graph, index: int) -> int:
-        """Add a constant of another subgraph, whose values both then share."""
+        """Add a tensor of another subgraph; both share the values of a constant."""
         tensor = source.graph.tensors[index]
-        return self.tensor(tensor.shape, tensor.type, tensor.buffer)
+        made = self.tensor(tensor.shape, tensor.type, tensor.buffer)
+        self.graph.tensors[made].quantization = copy.copy(tensor.quantization)
+        return made
 
     def shape(self, index: int) -> list[int]:
         """Return a tensor's shape."""
@@ -183,6 +186,11 @@ class Graph:
     def type(self, index: int) -> int:
         """Return a tensor's element type."""
         return int(self.graph.tensors[index].type)
+
+    def name_of(self, op: Any) -> str:
+        """Return the name of an operator."""
+        code = self.model.operatorCodes[op.opcodeIndex]
+        return str(NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
     def is_constant(self, index: int) -> bool:
         """Whether a tensor has its values in the file."""

@@ -12,7 +12,7 @@ blocks: a loop over blocks whose body is a loop over the steps of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,10 @@ def write_loops(content: bytes) -> bytes:
         graph = Graph(model, each)
         operators, each.operators = each.operators, []
         read = {int(i) for op in operators for i in op.inputs} | set(map(int, each.outputs))
+        makers = {int(i): op for op in operators for i in op.outputs}
         for op in operators:
             if op.opcodeIndex in codes:
-                _Layer(graph, codes[op.opcodeIndex].split(":")[1:], op, read).write()
+                _Layer(graph, codes[op.opcodeIndex].split(":")[1:], op, read, makers).write()
             else:
                 each.operators.append(op)
     forget_unused(model)
@@ -54,8 +55,16 @@ def write_loops(content: bytes) -> bytes:
 class _Layer:
     """One custom operator: its parts, and the loop that is written for it."""
 
-    def __init__(self, main: Graph, flags: list[str], op: Any, read: Collection[int]) -> None:
+    def __init__(
+        self,
+        main: Graph,
+        flags: list[str],
+        op: Any,
+        read: Collection[int],
+        makers: Mapping[int, Any],
+    ) -> None:
         self.main = main
+        self.makers = makers  # what gives each tensor
         self.kind, direction, states, *options = flags
         self.backward = direction == "backward"
         inputs, count = [int(i) for i in op.inputs], int(states)
@@ -63,8 +72,6 @@ class _Layer:
         self.weights = dict(zip(["weight", *options], rest, strict=True))
         self.results = [int(i) for i in op.outputs]
         self.keeps = self.results[0] in read  # the results of all steps
-        if not all(main.is_constant(i) for i in self.weights.values()):
-            raise NotImplementedError("the weights of a recurrent layer are computed")
 
     def write(self) -> None:
         """Write the loop, over blocks where the sequence is long, and reshape around it."""
@@ -180,7 +187,7 @@ class _Layer:
 
     def _cell(self, body: Graph, row: int, states: Sequence[int]) -> list[int]:
         """Write one step; `edgekit.passes.recurrence` has it in PyTorch."""
-        weights = {k: body.copied(self.main, index) for k, index in self.weights.items()}
+        weights = {k: self._weight(body, index) for k, index in self.weights.items()}
         hidden = states[0]
         product = body.like(row)
         body.linear(hidden, weights["weight"], weights.get("bias", -1), product)
@@ -199,6 +206,17 @@ class _Layer:
             body.linear(result, weights["projection"], -1, projected)
             result = projected
         return [result, result, cell]
+
+    def _weight(self, body: Graph, index: int) -> int:
+        """Copy a weight into the body, and how it becomes integers and float again if it does."""
+        if self.main.is_constant(index):
+            return body.copied(self.main, index)
+        maker = self.makers[index]
+        if self.main.name_of(maker) not in {"QUANTIZE", "DEQUANTIZE"}:
+            raise NotImplementedError("the weights of a recurrent layer are computed")
+        source, result = self._weight(body, int(maker.inputs[0])), body.copied(self.main, index)
+        body.add(self.main.name_of(maker), [source], [result])
+        return result
 
     def _gru(self, body: Graph, row: int, product: int, hidden: int) -> int:
         given, within = (body.split(each, KINDS["gru"]) for each in (row, product))

@@ -179,6 +179,7 @@ def _in_dialect(program: Program) -> ExportedProgram:
         return program.exported
     from edgekit.quantize import dialects
 
+    dialects.with_float_recurrence(program.exported)
     return dialects.with_float_biases(program.exported)
 
 

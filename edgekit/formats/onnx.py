@@ -129,6 +129,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     from edgekit.quantize import dialects
 
     opset = _opset(recipe, options)
+    dialects.with_float_recurrence(program.exported)
     integers = dialects.with_float_weights(program.exported)
     legal = legalize(program.exported, "onnx", accepts)
     with timed(CONVERTER), _decomposed_once():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
-_LAYERS = {f"aten.{kind}.input" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
+LAYERS = {f"aten.{kind}.input" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
 
 
 def run(exported: ExportedProgram) -> PassResult:
@@ -45,7 +45,7 @@ def _layer_of(node: Node) -> Node | None:
     if getattr(steps, "target", None) is not operator.getitem or steps.args[1] != 0:
         return None
     layer: Node = steps.args[0]
-    return layer if name_of(layer) in _LAYERS and not layer.args[7] else None
+    return layer if name_of(layer) in LAYERS and not layer.args[7] else None
 
 
 def _is_last(node: Node, axis: int) -> bool:

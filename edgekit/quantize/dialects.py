@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.ao.quantization.fx._decomposed
 
-from edgekit.passes.graph import constant, replace_node
+from edgekit.passes.graph import constant, name_of, replace_node
+from edgekit.passes.last_step import LAYERS
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -50,6 +51,14 @@ def with_quantize_nodes(exported: ExportedProgram) -> ExportedProgram:
     return exported
 
 
+def with_float_recurrence(exported: ExportedProgram) -> None:
+    """Store the integer weights of recurrent layers as float, for a format without such layers."""
+    for node in list(exported.graph.nodes):
+        if is_integer_weight(node) and all(name_of(user) in LAYERS for user in node.users):
+            replace_node(exported, node, constant(exported, value_of(exported, node), weight=True))
+    exported.graph_module.recompile()
+
+
 @dataclass(frozen=True)
 class IntegerWeight:
     """A weight of a layer whose activations are float; see `operators.integer_weight`."""
@@ -78,7 +87,7 @@ def with_float_weights(
     stored = stored_tensors(exported)
     found: dict[str, IntegerWeight] = {}
     for node in list(exported.graph.nodes):
-        if str(node.target) != "edgekit.integer_weight.default":
+        if not is_integer_weight(node):
             continue
         data, scale, bits, dynamic = node.args
         integers = IntegerWeight(stored[data.name], stored[scale.name], bits, dynamic)
@@ -120,6 +129,11 @@ def _requantized(
     value.args[0].meta["val"] = weight.meta["val"].to(torch.int8)
     result: Node = value
     return result
+
+
+def is_integer_weight(node: Node) -> bool:
+    """Whether a node gives the float value of integers that layers with float activations read."""
+    return name_of(node) == "edgekit.integer_weight.default"
 
 
 def is_dequantize(node: Any) -> bool:

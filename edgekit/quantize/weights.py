@@ -16,7 +16,7 @@ from edgekit import passes
 from edgekit.errors import ConversionError
 from edgekit.layers import layer_of
 from edgekit.passes.graph import constant
-from edgekit.quantize import Quantization, operators  # noqa: F401 - it defines the operators
+from edgekit.quantize import Quantization, operators, recurrent  # noqa: F401 - defines operators
 from edgekit.quantize.costs import lowest_sqnr, outputs_of
 from edgekit.quantize.dialects import stored_tensors
 from edgekit.quantize.precisions import base_name, precision_of
@@ -87,6 +87,10 @@ def quantize(exported: ExportedProgram, recipe: Recipe) -> tuple[str, ...]:
             if precision.block_size and not _has_blocks(node, tensor, precision.block_size):
                 channelwise.append(layer_of(node) or node.name)
         node.replace_input_with(weight, made[key])
+    for node, weight, precision in recurrent.weights(exported.graph, recipe):
+        if weight.name in stored:
+            held = _replacement(exported, node, stored[weight.name], precision)
+            node.replace_input_with(weight, held)
     exported.graph_module.recompile()
     return _notes(made, channelwise, recipe)
 
