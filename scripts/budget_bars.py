@@ -29,12 +29,12 @@ from edgekit.layers import layer_of
 from edgekit.program import Program
 from edgekit.quantize import static
 from edgekit.quantize.calibration import CalibrationData, read
+from edgekit.quantize.constants import WEIGHTED
 from edgekit.quantize.fit import budget
 from edgekit.quantize.fit.bench import Bench
 from edgekit.quantize.fit.ladder import Rung, applied, climbed
 from edgekit.quantize.fit.within import Within
 from edgekit.quantize.precisions import base_name
-from edgekit.quantize.quantizer import WEIGHTED
 from edgekit.recipe import Recipe, load_recipe
 from edgekit.runtimes import Arrays
 

@@ -13,7 +13,10 @@ _SIGN = np.uint8(0x80)
 
 
 def convert(model: ir.Model) -> None:
-    """Make every signed 8-bit activation and its zero point unsigned; weights stay signed."""
+    """Make every signed 8-bit activation and its zero point unsigned; weights stay signed.
+
+    So does what is gathered of them.
+    """
     graph = model.graph
     signed = _apart(graph)
     for value in graph.initializers.values():
@@ -27,7 +30,7 @@ def convert(model: ir.Model) -> None:
             if tensor is not None and tensor.dtype == ir.DataType.INT8:
                 node.attributes["value"] = ir.AttrTensor("value", _unsigned(tensor))
         for output in node.outputs:
-            if output.dtype == ir.DataType.INT8:
+            if output.dtype == ir.DataType.INT8 and signed.isdisjoint(node.inputs):
                 output.type = ir.TensorType(ir.DataType.UINT8)
 
 
@@ -43,12 +46,25 @@ def _apart(graph: ir.Graph) -> set[ir.Value]:
             alone = all(use.node in weights for use in zero_point.uses())
             own[zero_point] = zero_point if alone else _copy(graph, zero_point)
         node.replace_input_with(2, own[zero_point])
-    return {*own.values(), *(node.inputs[0] for node in weights if node.inputs[0] is not None)}
+    tables = [
+        value
+        for value in graph.initializers.values()
+        if any(use.node.op_type == "Gather" for use in value.uses())
+    ]
+    return {*own.values(), *tables, *filter(None, map(_source, weights))}
+
+
+def _source(node: ir.Node) -> ir.Value | None:
+    """Return what a node reads first, before it was turned."""
+    value = node.inputs[0]
+    before = value.producer() if value is not None else None
+    turned = before is not None and before.op_type == "Transpose"
+    return before.inputs[0] if before is not None and turned else value
 
 
 def _is_about_zero(node: ir.Node, graph: ir.Graph) -> bool:
     """Whether a node dequantizes a weight; other constants may share an activation's scale."""
-    stored = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+    stored = _source(node) if node.op_type == "DequantizeLinear" else None
     if stored is None or stored.name not in graph.initializers:
         return False
     zero_point = node.inputs[2] if len(node.inputs) > 2 else None

@@ -7,6 +7,9 @@ round what comes in.
 
 No runtime dequantizes a constant with scales by blocks (LiteRT 2.3 gives zeros).  So a block of a
 layer that computes in float becomes a row of its own: ``DEQUANTIZE`` by rows, then ``RESHAPE``.
+
+Of a table of embeddings the integers that are asked for are gathered, with their scales, and become
+floats.  ``EMBEDDING_LOOKUP`` does that as well, but in tflite-runtime 2.14 with one scale for all.
 """
 
 from __future__ import annotations
@@ -19,7 +22,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.errors import ConversionError
-from edgekit.formats._tflite_graph import NAMES, code_of, forget_unused, packed, unpacked
+from edgekit.formats._tflite_graph import (
+    FLOAT,
+    NAMES,
+    Graph,
+    code_of,
+    forget_unused,
+    packed,
+    unpacked,
+)
 from edgekit.quantize.dialects import IntegerWeight
 from edgekit.runtimes import Array
 
@@ -67,18 +78,61 @@ def key_of(weight: IntegerWeight) -> bytes:
 
 def _store(model: Any, graph: Any, op: Any, source: Any, weight: IntegerWeight) -> None:
     readers = [each for each in graph.operators if op.outputs[0] in each.inputs]
+    lookups = [each for each in readers if _name(model, each) == "EMBEDDING_LOOKUP"]
+    if weight.bits == 4 and weight.data.shape[-1] % 2 == 0:
+        _pack(model, source)
+    if lookups:
+        _look_up(model, graph, lookups, source, weight)
+        readers = [each for each in readers if each not in lookups]
+    if not readers:
+        graph.operators.remove(op)
+        return
+    if weight.bits == 4 and source.type != schema.TensorType.INT4:
+        _pack(model, source)  # GATHER takes rows of whole bytes, DEQUANTIZE any
     hybrid = weight.dynamic and all(_name(model, each) in _HYBRID for each in readers)
     if weight.block_size and hybrid:
         _give_blocks(model, graph, source, weight)
     elif weight.block_size:
         _give_rows(model, graph, op, source, weight)
-    if weight.bits == 4:
-        _pack(model, source)
     if hybrid:
         for reader in readers:
             inputs = [op.inputs[0] if i == op.outputs[0] else i for i in reader.inputs]
             reader.inputs = inputs
         graph.operators.remove(op)
+
+
+def _look_up(
+    model: Any, graph: Any, lookups: list[Any], source: Any, weight: IntegerWeight
+) -> None:
+    """Let lookups in a table read its integers and its scales, whose tensors have no scheme."""
+    made = Graph(model, graph)
+    shape = [int(size) for size in source.shape]
+    table = made.tensor(shape, source.type, source.buffer)
+    scale = weight.scale.numpy()
+    scales = made.constant(scale.reshape(*scale.shape, 1) if weight.block_size else scale)
+    for op in lookups:
+        rest = graph.operators[graph.operators.index(op) + 1 :]
+        del graph.operators[-len(rest) - 1 :]
+        _dequantized_rows(made, op, table, scales, weight)
+        graph.operators += rest
+
+
+def _dequantized_rows(made: Graph, op: Any, table: int, scales: int, weight: IntegerWeight) -> None:
+    """Write a lookup anew: of a whole table most is not asked for."""
+    indices, result = int(op.inputs[0]), int(op.outputs[0])
+    count, width = made.shape(result)
+    integers, rows = made.tensor([count, width], made.type(table)), made.tensor([count, width])
+    made.add("GATHER", [table, indices], [integers])
+    made.add("CAST", [integers], [rows], inDataType=made.type(table), outDataType=FLOAT)
+    if weight.scale.numel() > 1:
+        gathered = made.tensor([count, *made.shape(scales)[1:]])
+        made.add("GATHER", [scales, indices], [gathered])
+        scales = gathered
+    if weight.block_size is None:
+        made.add("MUL", [rows, scales], [result])
+        return
+    rows = made.reshaped(rows, [count, width // weight.block_size, weight.block_size])
+    made.reshape(made.apply("MUL", rows, scales), result)
 
 
 def _give_blocks(model: Any, graph: Any, tensor: Any, weight: IntegerWeight) -> None:

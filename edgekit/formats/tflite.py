@@ -171,7 +171,8 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     if recipe.weights == "float16":
         content = _store_weights_as_float16(content)
     if program.quantization is not None:
-        apart = {_tflite_weights.key_of(each) for each in integers.values()}
+        layers = [each for each in integers.values() if not each.is_table]
+        apart = {_tflite_weights.key_of(each) for each in layers}
         content = _tflite_integer.fold(content, apart)
         content = _tflite_weights.store(content, integers)
     if options["io"] == "int8":

@@ -13,6 +13,22 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 
+# Operators with weights, without the ``aten.`` and the overload.
+WEIGHTED = {
+    *("conv1d", "conv2d", "conv3d", "linear"),
+    *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+}
+LOOKUP = "embedding"  # reads rows of its weight, a table, and computes nothing
+
+
+def weight_of(node: Node) -> Any:
+    """Return what a node takes as its weight; None for an operator without one."""
+    name = base_name(node)
+    if name == LOOKUP:
+        return node.args[0]
+    return node.args[1] if name in WEIGHTED else None
+
+
 def value_of(module: GraphModule, node: Any) -> Tensor:
     """Return the constant that a node brings in."""
     owner, name = _home(module, node)

@@ -14,6 +14,8 @@ import torch.ao.quantization.fx._decomposed
 
 from edgekit.passes.graph import constant, name_of, replace_node
 from edgekit.passes.last_step import LAYERS
+from edgekit.quantize.constants import LOOKUP
+from edgekit.quantize.precisions import base_name
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -61,12 +63,19 @@ def with_float_recurrence(exported: ExportedProgram) -> None:
 
 @dataclass(frozen=True)
 class IntegerWeight:
-    """A weight of a layer whose activations are float; see `operators.integer_weight`."""
+    """A weight of a layer whose activations are float; see `operators.integer_weight`.
 
+    Attributes:
+        source: The name of the integers in the store.
+        is_table: Whether it is read by rows, and no layer multiplies by it.
+    """
+
+    source: str
     data: torch.Tensor
     scale: torch.Tensor
     bits: int
     dynamic: bool
+    is_table: bool
 
     @property
     def block_size(self) -> int | None:
@@ -84,13 +93,11 @@ def with_float_weights(
     With `quantize`, a quantize and a dequantize node come behind each, with one scale per channel:
     the true ones or, where blocks of a channel have their own, those of the first blocks.
     """
-    stored = stored_tensors(exported)
     found: dict[str, IntegerWeight] = {}
     for node in list(exported.graph.nodes):
         if not is_integer_weight(node):
             continue
-        data, scale, bits, dynamic = node.args
-        integers = IntegerWeight(stored[data.name], stored[scale.name], bits, dynamic)
+        integers = _described(exported, node)
         value = _channelwise(integers) if quantize else value_of(exported, node)
         weight = constant(exported, value, weight=True)
         name = exported.graph_signature.inputs_to_buffers[weight.name]
@@ -100,6 +107,15 @@ def with_float_weights(
         )
     exported.graph_module.recompile()
     return found
+
+
+def _described(exported: ExportedProgram, node: Node) -> IntegerWeight:
+    stored = stored_tensors(exported)
+    arguments: Any = node.args
+    data, scale, bits, dynamic = arguments
+    source = exported.graph_signature.inputs_to_buffers[data.name]
+    is_table = all(base_name(user) == LOOKUP for user in node.users)
+    return IntegerWeight(source, stored[data.name], stored[scale.name], bits, dynamic, is_table)
 
 
 def _channelwise(weight: IntegerWeight) -> torch.Tensor:

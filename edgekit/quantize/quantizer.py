@@ -22,9 +22,12 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgekit.quantize import observers
+from edgekit.quantize.constants import LOOKUP, WEIGHTED
 from edgekit.quantize.precisions import base_name, precision_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch.fx import GraphModule, Node
 
     from edgekit.recipe import Precision, Recipe
@@ -32,10 +35,6 @@ if TYPE_CHECKING:
 _KEY = "quantization_annotation"
 
 # Operators by what becomes of their values, without the ``aten.`` and the overload.
-WEIGHTED = {
-    *("conv1d", "conv2d", "conv3d", "linear"),
-    *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
-}
 ARITHMETIC = {  # results have a range of their own
     *("add", "sub", "mul", "mean", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
     *("relu", "relu6", "hardtanh", "leaky_relu", "prelu"),
@@ -98,6 +97,8 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
             self._specs = self._of_kind[precision.activations]
             if name in WEIGHTED:
                 self._weighted(node)
+            elif name == LOOKUP:
+                self._lookup(node)
             elif _moves(node):
                 self._moving(node)
             elif name in ARITHMETIC and node in wanted and self._reads_quantized(node):
@@ -141,12 +142,25 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
     def _weighted(self, node: Node) -> None:
         value, weight, *rest = node.args
         inputs = {value: self._input_spec(value)}
-        axis = output_axis(node)
-        inputs[weight] = self._specs.weight(axis)
+        inputs[weight] = self._weight_spec(weight, node)
         bias = rest[0] if rest else None
         if bias is not None:
-            inputs[bias] = _bias_spec((value, node), (weight, node), axis)
+            inputs[bias] = _bias_spec((value, node), (weight, node), output_axis(node))
         self._annotate_run(node, inputs)
+
+    def _lookup(self, node: Node) -> None:
+        """Quantize a table; what is read of it is float."""
+        table: Any = node.args[0]
+        if table.op == "get_attr":
+            _put(node, {table: self._weight_spec(table, node)}, None)
+
+    def _weight_spec(self, weight: Any, node: Node) -> QuantizationSpecBase:
+        """Quantize a weight that several read once, if they have the same channels."""
+        axis = output_axis(node)
+        for each in weight.users:
+            if weight in _inputs_of(each) and output_axis(each) == axis:
+                return SharedQuantizationSpec((weight, each))
+        return self._specs.weight(axis)
 
     def _arithmetic(self, node: Node) -> None:
         inputs = {each: self._input_spec(each) for each in node.all_input_nodes if _is_float(each)}
@@ -204,6 +218,13 @@ def _put(node: Node, inputs: dict[Any, Any], output: QuantizationSpecBase | None
     node.meta[_KEY] = QuantizationAnnotation(
         input_qspec_map=inputs, output_qspec=output, _annotated=True
     )
+
+
+def _inputs_of(node: Node) -> Mapping[Any, QuantizationSpecBase]:
+    """Return what an operator reads quantized, as far as that is said by now."""
+    annotation = node.meta.get(_KEY)
+    found: Mapping[Any, QuantizationSpecBase] = annotation.input_qspec_map if annotation else {}
+    return found
 
 
 def _moves(node: Node) -> bool:

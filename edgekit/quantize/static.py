@@ -81,6 +81,7 @@ def finished(
     with quiet(), torch.no_grad():
         converted = convert_pt2e(prepared, fold_quantize=True)
         exported = _trace(converted, program)
+    weights.keep_tables(exported)
     if not any(is_quantize(n) or weights.is_compressed(n) for n in exported.graph.nodes):
         raise ConversionError(
             f"Recipe {recipe.name} quantizes nothing in this model.",

@@ -1,7 +1,8 @@
 """Weights in fewer bits while activations stay float: done once on the graph, for every format.
 
 Integer weights are symmetric: ``weight = scale * integer``.  Eight bits take the scale that spans
-the largest weight; four bits the one of several with the smallest squared error.
+the largest weight; four bits the one of several with the smallest squared error.  The channels of a
+table of embeddings are its rows, one for each word.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from edgekit.errors import ConversionError
 from edgekit.layers import layer_of
 from edgekit.passes.graph import constant
 from edgekit.quantize import Quantization, operators, recurrent  # noqa: F401 - defines operators
+from edgekit.quantize.constants import LOOKUP, weight_of
 from edgekit.quantize.costs import lowest_sqnr, outputs_of
-from edgekit.quantize.dialects import stored_tensors
+from edgekit.quantize.dialects import is_dequantize, stored_tensors
 from edgekit.quantize.precisions import base_name, precision_of
 
 if TYPE_CHECKING:
@@ -28,10 +30,6 @@ if TYPE_CHECKING:
     from edgekit.program import Program
     from edgekit.recipe import Precision, Recipe
 
-WEIGHTED = {
-    *("conv1d", "conv2d", "conv3d", "linear"),
-    *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
-}
 _COMPRESSED = {
     f"edgekit.{name}.default" for name in ("integer_weight", "table_weight", "sparse_weight")
 }
@@ -50,7 +48,7 @@ def quantized(program: Program, recipe: Recipe) -> Program:
     if not any(is_compressed(node) for node in program.exported.graph.nodes):
         raise ConversionError(
             f"Recipe {recipe.name} quantizes nothing in this model.",
-            "It has no linear layer or convolution with constant weights: use fp32 or fp16.",
+            "It has no linear layer, convolution or table with constant weights: use fp32 or fp16.",
         )
     exported = passes.run(program.exported, ("drop_unused_weights",))[-1].exported
     outputs = outputs_of(exported, program)
@@ -76,7 +74,7 @@ def quantize(exported: ExportedProgram, recipe: Recipe) -> tuple[str, ...]:
     made: dict[Any, Node] = {}
     channelwise: list[str] = []
     for node in list(exported.graph.nodes):
-        weight: Any = node.args[1] if base_name(node) in WEIGHTED else None
+        weight = weight_of(node)
         tensor = stored.get(getattr(weight, "name", ""))
         precision = precision_of(node, recipe) if tensor is not None else None
         if tensor is None or precision is None or not precision.changes_weights_only:
@@ -93,6 +91,26 @@ def quantize(exported: ExportedProgram, recipe: Recipe) -> tuple[str, ...]:
             node.replace_input_with(weight, held)
     exported.graph_module.recompile()
     return _notes(made, channelwise, recipe)
+
+
+def keep_tables(exported: ExportedProgram) -> None:
+    """Let lookups read integers that stand behind a dequantize node as weights, for every format.
+
+    The program is changed.
+    """
+    made: dict[Node, Node] = {}
+    for node in list(exported.graph.nodes):
+        table = weight_of(node) if base_name(node) == LOOKUP else None
+        if table is None or not is_dequantize(table):
+            continue
+        data, scale = table.args[0], stored_tensors(exported)[table.args[1].name]
+        if data not in made:
+            arguments = data, scale.reshape(-1, 1).float(), 8, False
+            target = torch.ops.edgekit.integer_weight.default
+            made[data] = _call(exported, node, target, arguments)
+        node.replace_input_with(table, made[data])
+    exported.graph.eliminate_dead_code()
+    exported.graph_module.recompile()
 
 
 def channel_axis(node: Node) -> int:
@@ -134,7 +152,7 @@ def _call(exported: ExportedProgram, node: Node, target: Any, arguments: tuple[A
 
 def _has_blocks(node: Node, weight: Tensor, size: int) -> bool:
     """Whether blocks of input channels fill a weight: only in layers without a spatial extent."""
-    flat = base_name(node) in {"linear", "conv1d", "conv2d", "conv3d"}
+    flat = not base_name(node).startswith("conv_transpose")
     return flat and weight.shape[1] % size == 0 and weight[0, 0].numel() == 1
 
 

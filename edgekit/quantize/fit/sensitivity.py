@@ -10,8 +10,9 @@ import torch
 from torch.fx import Interpreter
 
 from edgekit.layers import layer_of
+from edgekit.quantize.constants import LOOKUP, weight_of
 from edgekit.quantize.precisions import base_name, precision_of
-from edgekit.quantize.quantizer import WEIGHTED, fused_activation, output_axis
+from edgekit.quantize.quantizer import fused_activation, output_axis
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ def layers(graph: Graph, recipe: Recipe) -> dict[str, list[Node]]:
     """Return the layers that a recipe makes in integers: their nodes by path."""
     found: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        if base_name(node) in WEIGHTED and precision_of(node, recipe).is_static:
+        if weight_of(node) is not None and precision_of(node, recipe).is_static:
             found.setdefault(layer_of(node), []).append(node)
     return found
 
@@ -100,31 +101,35 @@ class _Simulation(Interpreter):
     ) -> None:
         super().__init__(module)
         self._rung = rung
+        layers = [node for node in nodes if base_name(node) != LOOKUP]  # tables compute nothing
         self._nodes = set(nodes)
-        self._last = {fused_activation(node) or node for node in self._nodes}
+        self._last = {fused_activation(node) or node for node in layers}
         self._ranges = {
             node: (float(low.min()), float(high.max()))
-            for node in self._nodes
+            for node in layers
             for low, high in [ranges[node.name]]
         }
 
     def run_node(self, n: Node) -> Any:
-        if n in self._nodes:
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
-            value, weight, *rest = args
-            target: Any = n.target
-            result = target(
-                _rounded(value, self._rung.activations, *self._ranges[n]),
-                _rounded_weight(weight, self._rung.weights, output_axis(n)),
-                *rest,
-                **kwargs,
-            )
-        else:
-            result = super().run_node(n)
+        result = self._rounded_layer(n) if n in self._nodes else super().run_node(n)
         if n not in self._last:
             return result
         low, high = min(float(result.min()), 0.0), max(float(result.max()), 0.0)
         return _rounded(result, self._rung.activations, low, high)
+
+    def _rounded_layer(self, n: Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        target: Any = n.target
+        if base_name(n) == LOOKUP:
+            table, *rest = args
+            return target(_rounded_weight(table, self._rung.weights, 0), *rest, **kwargs)
+        value, weight, *rest = args
+        return target(
+            _rounded(value, self._rung.activations, *self._ranges[n]),
+            _rounded_weight(weight, self._rung.weights, output_axis(n)),
+            *rest,
+            **kwargs,
+        )
 
 
 def _rounded(value: Tensor, kind: str, low: float, high: float) -> Tensor:
@@ -161,8 +166,9 @@ def _floats(outputs: Any) -> Tensor:
 
 def size_of(node: Node) -> tuple[int, int]:
     """Return how many multiplications and weights a layer has."""
-    weight: Any = node.args[1]
-    weights = math.prod(weight.meta["val"].shape)
+    weights = math.prod(weight_of(node).meta["val"].shape)
+    if base_name(node) == LOOKUP:
+        return 0, weights
     result = node.meta["val"].shape
     transposed = base_name(node).startswith("conv_transpose")
     source: Any = node.args[0]

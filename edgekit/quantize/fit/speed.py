@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import ConversionError
 from edgekit.layers import layer_of
 from edgekit.quantize.calibration import CalibrationData
+from edgekit.quantize.constants import WEIGHTED
 from edgekit.quantize.fit.bench import Bench, Lower
 from edgekit.quantize.fit.sensitivity import size_of
 from edgekit.quantize.fit.within import Fast
 from edgekit.quantize.precisions import base_name, precision_of
-from edgekit.quantize.quantizer import WEIGHTED
 from edgekit.recipe import Override, Recipe
 
 if TYPE_CHECKING:

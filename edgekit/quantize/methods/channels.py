@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 from torch.fx import Interpreter
 
-from edgekit.quantize.constants import readers_of
+from edgekit.quantize.constants import WEIGHTED, readers_of
 from edgekit.quantize.methods.labels import Channels, Place, along, shaped
 from edgekit.quantize.methods.passing import rule_of
 from edgekit.quantize.precisions import base_name
-from edgekit.quantize.quantizer import WEIGHTED
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Interpreter
 
+from edgekit.quantize.constants import WEIGHTED
 from edgekit.quantize.precisions import base_name
-from edgekit.quantize.quantizer import WEIGHTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
