@@ -52,10 +52,12 @@ class Calibration:
     """How a static recipe finds the ranges of values.
 
     Attributes:
-        method: ``min_max``: the whole range that calibration saw; ``moving_average``: of the
-            minima and maxima of single samples; ``percentile``: without the rarest values;
-            ``entropy``: the range that keeps the distribution of values closest; ``mse``: the one
-            that minimizes the squared error of quantization.  The last three cut outliers off.
+        method: ``auto``: ``min_max``, ``percentile`` or ``mse``, whichever brings the outputs on
+            calibration data nearest to the float model's; ``min_max``: the whole range that
+            calibration saw; ``moving_average``: of the minima and maxima of single samples;
+            ``percentile``: without the rarest values; ``entropy``: the range that keeps the
+            distribution of values closest; ``mse``: the one that minimizes the squared error of
+            quantization.  The last three cut outliers off.
         percentile: Share of the values that ``percentile`` keeps, in percent.
         correct_bias: Whether biases take back what rounding adds to a layer on average.
         reduce_range: Whether weights stay so small that no two products add up to more than 16

@@ -17,7 +17,7 @@ BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4, "lut6": 6, "lut4": 4
 ACTIVATIONS = ("float32", "float16", "int8", "int16", "dynamic")
 # How many weights of a channel share a scale; None where all of it does, or the whole tensor.
 BLOCKS = {"tensor": None, "channel": None, "block_32": 32, "block_64": 64, "block_128": 128}
-METHODS = ("min_max", "moving_average", "percentile", "entropy", "mse")
+METHODS = ("auto", "min_max", "moving_average", "percentile", "entropy", "mse")
 ROUNDINGS = ("nearest", "adaptive")
 
 Check = Callable[[Any], str]  # what a value should be; empty where it is that

@@ -51,6 +51,7 @@ _PLAIN = Calibration("min_max", correct_bias=False)
 METHODS: dict[str, Calibration] = {
     "min_max": _PLAIN,
     "correct_bias": replace(_PLAIN, correct_bias=True),
+    "auto + correct_bias": replace(_PLAIN, method="auto", correct_bias=True),
     "equalize": replace(_PLAIN, equalize=True),
     "equalize + correct_bias": replace(_PLAIN, equalize=True, correct_bias=True),
     "adaptive": replace(_PLAIN, rounding="adaptive"),

@@ -43,11 +43,28 @@ class PercentileObserver(HistogramObserver):  # type: ignore[misc]  # torchao ha
     percentile = 99.99
 
     def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
-        counts = self.histogram.double().cumsum(0)
-        cut = (1 - self.percentile / 100) / 2 * counts[-1]
-        low = int((counts <= cut).sum())
-        high = int((counts < counts[-1] - cut).sum()) + 1
-        return _range_of_bins(self, low, high)
+        return _range_of_bins(self, *_bins_within(self.histogram, self.percentile))
+
+
+class AutoObserver(HistogramObserver):  # type: ignore[misc]  # torchao has no types
+    """Finds its range by the one of several methods that it is told; see `methods.ranges`."""
+
+    METHODS = ("min_max", "percentile", "mse")
+    PERCENTILE = 99.999
+    method = "min_max"
+
+    @property
+    def cuts(self) -> bool:
+        """Whether there were so many values that some are left out as the rarest."""
+        return float(self.histogram.sum()) * (1 - self.PERCENTILE / 100) / 2 >= 1
+
+    def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
+        if self.method == "min_max":
+            return self.min_val, self.max_val
+        if self.method == "percentile":
+            return _range_of_bins(self, *_bins_within(self.histogram, self.PERCENTILE))
+        found: tuple[Tensor, Tensor] = super()._non_linear_param_search()
+        return found
 
 
 class EntropyObserver(HistogramObserver):  # type: ignore[misc]  # torchao has no types
@@ -68,6 +85,14 @@ class EntropyObserver(HistogramObserver):  # type: ignore[misc]  # torchao has n
             if high - low >= 2:
                 best = min(best, (_divergence(self.histogram.double(), low, high), low, high))
         return _range_of_bins(self, *best[1:])
+
+
+def _bins_within(histogram: Tensor, percentile: float) -> tuple[int, int]:
+    """Return the bins that hold such a share of the values, from one and before the other."""
+    counts = histogram.double().cumsum(0)
+    cut = (1 - percentile / 100) / 2 * counts[-1]
+    low = int((counts <= cut).sum())
+    return low, int((counts < counts[-1] - cut).sum()) + 1
 
 
 def _range_of_bins(observer: Any, low: int, high: int) -> tuple[Tensor, Tensor]:
@@ -93,6 +118,7 @@ def _divergence(histogram: Tensor, low: int, high: int, levels: int = 256) -> fl
 
 
 _METHODS = {
+    "auto": AutoObserver,
     "min_max": MinMaxObserver,
     "moving_average": MovingAverageObserver,
     "percentile": PercentileObserver,

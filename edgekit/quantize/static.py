@@ -18,7 +18,7 @@ from edgekit.quantize import Quantization, oddities, rounding, saturation, watch
 from edgekit.quantize.calibration import CalibrationData
 from edgekit.quantize.costs import lowest_sqnr, outputs_of, tensors
 from edgekit.quantize.dialects import is_quantize
-from edgekit.quantize.methods import adaptive_rounding, bias_correction, equalization
+from edgekit.quantize.methods import adaptive_rounding, bias_correction, equalization, ranges
 from edgekit.quantize.precisions import base_name
 from edgekit.quantize.preparation import prepare
 from edgekit.quantize.quantizer import FUSED, GraphQuantizer
@@ -48,19 +48,20 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         module = program.exported.module(check_guards=False)
         if recipe.calibration.equalize:
             notes = (*notes, *equalization.equalize(module, recipe, samples))
-        ranges = watching.input_ranges(module, samples)
+        reached = watching.input_ranges(module, samples)
+        ideal = ranges.outputs(module, samples) if recipe.calibration.method == ranges.AUTO else {}
         wanted = bias_correction.means(module, samples) if recipe.calibration.correct_bias else {}
         plain = copy.deepcopy(module) if recipe.calibration.rounding == "adaptive" else None
         prepared = prepare_pt2e(module, GraphQuantizer(recipe))
-        for sample in samples:
-            prepared(**sample)
+        method, why = ranges.find(prepared, recipe, samples, ideal, wanted)
+        recipe = replace(recipe, calibration=replace(recipe.calibration, method=method))
         saturation.relieve(prepared, recipe)
         if plain is not None:
             worker.stage("choosing how weights are rounded")
             adaptive_rounding.choose(prepared, plain, samples)
         if wanted:
             bias_correction.correct(prepared, samples, wanted)
-    said = (*data.notes, *oddities.notes(module, ranges), *notes)
+    said = (*data.notes, *oddities.notes(module, reached), *notes, *why)
     return finished(prepared, program, recipe, data.origin, len(data.samples), said)
 
 

@@ -107,13 +107,13 @@ def test_what_does_not_fit_is_refused(given, message) -> None:
 
 
 def test_a_recipe_of_ones_own_is_a_file(tmp_path) -> None:
-    text = (FOLDER / "static_wi8_ai8.toml").read_text().replace("min_max", "mse")
+    text = (FOLDER / "static_wi8_ai8.toml").read_text().replace("auto", "mse")
     (tmp_path / "mine.toml").write_text(text)
     recipe = plan("model.py", recipe=tmp_path / "mine.toml", calibration="random").recipe
     assert (recipe.name, recipe.calibration.method) == ("mine", "mse")
     assert Recipe.from_json(recipe.to_json()) == recipe
     (tmp_path / "bad.toml").write_text(text.replace('"mse"', '"guess"'))
-    with pytest.raises(UsageError, match="method must be one of min_max"):
+    with pytest.raises(UsageError, match="method must be one of auto"):
         plan("model.py", recipe=str(tmp_path / "bad.toml"), calibration="random")
 
 
