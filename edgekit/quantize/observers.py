@@ -14,7 +14,11 @@ from torchao.quantization.pt2e import (
     MovingAverageMinMaxObserver,
     PerChannelMinMaxObserver,
 )
-from torchao.quantization.pt2e.quantizer import FixedQParamsQuantizationSpec, QuantizationSpec
+from torchao.quantization.pt2e.quantizer import (
+    DerivedQuantizationSpec,
+    FixedQParamsQuantizationSpec,
+    QuantizationSpec,
+)
 
 if TYPE_CHECKING:
     from edgekit.recipe import Recipe
@@ -187,4 +191,24 @@ def weight_spec(_recipe: Recipe, axis: int | None, *, training: bool = False) ->
         quant_max=127,
         qscheme=scheme,
         ch_axis=axis,
+    )
+
+
+def bias_spec(value: Any, weight: Any, axis: int | None) -> DerivedQuantizationSpec:
+    """Quantize a bias as the integer accumulator has it: scale of input times scale of weight."""
+
+    def derive(found: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        (input_scale, _), (weight_scale, _) = (each.calculate_qparams() for each in found)
+        scale = input_scale * weight_scale
+        return scale, torch.zeros_like(scale, dtype=torch.int32)
+
+    per_channel = axis is not None
+    return DerivedQuantizationSpec(
+        derived_from=[value, weight],
+        derive_qparams_fn=derive,
+        dtype=torch.int32,
+        quant_min=-(2**31) + 1,
+        quant_max=2**31 - 1,
+        qscheme=torch.per_channel_symmetric if per_channel else torch.per_tensor_symmetric,
+        ch_axis=0 if per_channel else None,
     )

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torchao.quantization.pt2e.quantizer import (
-    DerivedQuantizationSpec,
     QuantizationAnnotation,
     QuantizationSpec,
     QuantizationSpecBase,
@@ -145,7 +144,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
         inputs[weight] = self._weight_spec(weight, node)
         bias = rest[0] if rest else None
         if bias is not None:
-            inputs[bias] = _bias_spec((value, node), (weight, node), output_axis(node))
+            inputs[bias] = observers.bias_spec((value, node), (weight, node), output_axis(node))
         self._annotate_run(node, inputs)
 
     def _lookup(self, node: Node) -> None:
@@ -264,23 +263,3 @@ def output_axis(node: Node) -> int | None:
         return 0
     groups = node.args[6] if len(node.args) > 6 else 1
     return 1 if groups == 1 else None
-
-
-def _bias_spec(value: Any, weight: Any, axis: int | None) -> DerivedQuantizationSpec:
-    """Quantize a bias as the integer accumulator has it: scale of input times scale of weight."""
-
-    def derive(found: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        (input_scale, _), (weight_scale, _) = (each.calculate_qparams() for each in found)
-        scale = input_scale * weight_scale
-        return scale, torch.zeros_like(scale, dtype=torch.int32)
-
-    per_channel = axis is not None
-    return DerivedQuantizationSpec(
-        derived_from=[value, weight],
-        derive_qparams_fn=derive,
-        dtype=torch.int32,
-        quant_min=-(2**31) + 1,
-        quant_max=2**31 - 1,
-        qscheme=torch.per_channel_symmetric if per_channel else torch.per_tensor_symmetric,
-        ch_axis=0 if per_channel else None,
-    )

@@ -32,7 +32,7 @@ class Tagger(nn.Module):
         super().__init__()
         self.words = nn.Embedding(WORDS, width, padding_idx=0)
         self.mix, self.norm = nn.Linear(width, width), nn.LayerNorm(width)
-        self.head = nn.Linear(width, WORDS, bias=False)
+        self.head = nn.Linear(width, WORDS)
         self.head.weight = self.words.weight
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
