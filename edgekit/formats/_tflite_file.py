@@ -17,7 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.device_agent import attribute_of
-from edgekit.formats._tflite_graph import SharingBuilder, drop_empty_buffers, text, unpacked
+from edgekit.formats._tflite_graph import SharingBuilder, share_buffers, text, unpacked
 from edgekit.source import Metadata
 from edgekit.tensors import Signature
 
@@ -33,7 +33,7 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.name = name_by_layer(text(tensor.name))
-    drop_empty_buffers(model)
+    share_buffers(model)
     model.description = metadata.description or metadata.name
     _add_metadata(model, _model_metadata(metadata, len(signature.outputs)))
     builder = SharingBuilder(len(content) + 2**16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import flatbuffers
@@ -82,14 +83,20 @@ def forget_unused(model: Any) -> None:
     _forget_codes(model)
 
 
-def drop_empty_buffers(model: Any) -> None:
-    """Let all tensors that hold nothing share the first buffer, which is empty by convention."""
-    full = [index for index, buffer in enumerate(model.buffers) if index and _holds(buffer)]
-    places = {index: place for place, index in enumerate(full, start=1)}
-    model.buffers = [model.buffers[0], *(model.buffers[index] for index in full)]
+def share_buffers(model: Any) -> None:
+    """Keep equal buffers once; what holds nothing is the first, which is empty by convention."""
+    places: dict[str, int] = {}
+    kept, shared = [model.buffers[0]], [0]
+    for buffer in model.buffers[1:]:
+        place = 0
+        if _holds(buffer):
+            place = places.setdefault(sha256(memoryview(buffer.data)).hexdigest(), len(kept))
+            kept += [buffer] * (place == len(kept))
+        shared.append(place)
+    model.buffers = kept
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     for each in (*tensors, *(model.metadata or ())):
-        each.buffer = places.get(each.buffer, 0)
+        each.buffer = shared[each.buffer]
 
 
 def _holds(buffer: Any) -> bool:
@@ -225,6 +232,28 @@ class Graph:
         parts = [self.tensor([*lead, size // count]) for _ in range(count)]
         self.add("SPLIT", [self.integer(len(lead)), x], parts, numSplits=count)
         return parts
+
+    def parts(self, x: int, count: int) -> list[int]:
+        """Split the first axis."""
+        size, *rest = self.shape(x)
+        found = [self.tensor([size // count, *rest]) for _ in range(count)]
+        self.add("SPLIT", [self.integer(0), x], found, numSplits=count)
+        return found
+
+    def joined(self, values: Sequence[int]) -> int:
+        """Concatenate along the first axis."""
+        sizes = [self.shape(each) for each in values]
+        result = self.tensor([sum(size[0] for size in sizes), *sizes[0][1:]])
+        self.add("CONCATENATION", values, [result], axis=0)
+        return result
+
+    def rename(self, found: int, wanted: int) -> None:
+        """Let all operators write and read one tensor instead of another."""
+        for op in self.graph.operators:
+            op.inputs, op.outputs = (
+                [wanted if int(i) == found else int(i) for i in each]
+                for each in (op.inputs, op.outputs)
+            )
 
     def zeros(self, shape: list[int]) -> int:
         """Add zeros, made when the model runs."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.formats._tflite_cells import Cells
 from edgekit.formats._tflite_graph import BOOL, INT, Graph, forget_unused, packed, unpacked
-from edgekit.passes.recurrence import KINDS
 
 _CODE = "edgekit.recurrence"
 # Bytes of the results of all steps from which blocks pay.  An LSTM on one thread of an EPYC: 50
@@ -45,14 +45,14 @@ def write_loops(content: bytes) -> bytes:
         makers = {int(i): op for op in operators for i in op.outputs}
         for op in operators:
             if op.opcodeIndex in codes:
-                _Layer(graph, codes[op.opcodeIndex].split(":")[1:], op, read, makers).write()
+                _Layers(graph, codes[op.opcodeIndex].split(":")[1:], op, read, makers).write()
             else:
                 each.operators.append(op)
     forget_unused(model)
     return packed(model)
 
 
-class _Layer:
+class _Layers:
     """One custom operator: its parts, and the loop that is written for it."""
 
     def __init__(
@@ -64,12 +64,12 @@ class _Layer:
         makers: Mapping[int, Any],
     ) -> None:
         self.main = main
-        self.makers = makers  # what gives each tensor
-        self.kind, direction, states, *options = flags
+        kind, direction, states, *names = flags
         self.backward = direction == "backward"
         inputs, count = [int(i) for i in op.inputs], int(states)
         self.gates, self.states, rest = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
-        self.weights = dict(zip(["weight", *options], rest, strict=True))
+        weights = dict(zip(names, rest, strict=True))
+        self.cells = Cells(main, kind, sum("weight" in n for n in names), weights, makers)
         self.results = [int(i) for i in op.outputs]
         self.keeps = self.results[0] in read  # the results of all steps
 
@@ -78,14 +78,44 @@ class _Layer:
         steps, *row = self.main.shape(self.gates)
         shape = self.main.shape(self.results[0])
         block = _block(steps, 4 * math.prod(shape)) if self.keeps else None
-        if block is None:
-            self._loop(self.main, self.gates, self.states, self.results, self._cell)
-            return
-        blocks = [steps // block, block]
-        gates = self.main.reshaped(self.gates, [*blocks, *row])
-        result = self.main.tensor([*blocks, *shape[1:]])
-        self._loop(self.main, gates, self.states, [result, *self.results[1:]], self._block)
-        self.main.reshape(result, self.results[0])
+        if self._are_twins(steps):
+            self._write_twins()
+        elif block is None:
+            self._loop(self.main, self.gates, self.states, self.results, self.cells.all)
+        else:
+            blocks = [steps // block, block]
+            gates = self.main.reshaped(self.gates, [*blocks, *row])
+            result = self.main.tensor([*blocks, *shape[1:]])
+            self._loop(self.main, gates, self.states, [result, *self.results[1:]], self._block)
+            self.main.reshape(result, self.results[0])
+
+    def _are_twins(self, steps: int) -> bool:
+        """Whether these are two layers of equal size, and nothing but their last states is asked.
+
+        With more to bring in and out, there would be more than thirty operators per layer.
+        """
+        sizes = {tuple(self.main.shape(state)) for state in self.states}
+        given = not all(map(self.main.is_constant, self.states))
+        plain = steps > 1 and not (self.backward or self.keeps or given)
+        return plain and self.cells.layers == 2 and len(sizes) == 1
+
+    def _write_twins(self) -> None:
+        """Write a loop for two layers in which the second is one step behind the first.
+
+        Then neither waits for the other, and one operator serves the gates of both.  The first
+        layer's first step comes before the loop, the second layer's last step behind it.
+        """
+        main, cells = self.main, self.cells
+        row = main.tensor(main.shape(self.gates)[1:])
+        main.add("GATHER", [self.gates, main.integer(0)], [row], axis=0)
+        first = cells.one(main, 0, row, cells.of(self.states, 0))
+        begin = [main.joined(pair) for pair in zip(first, cells.of(self.states, 1), strict=True)]
+        ends = [main.like(state) for state in begin]
+        self._loop(main, self.gates, begin, [self.results[0], *ends], cells.together, skipped=1)
+        below, above = zip(*(main.parts(end, 2) for end in ends), strict=True)
+        last = cells.one(main, 1, cells.product(main, below[0], "into", 0), above)
+        for found, wanted in zip((*below, *last), self.results[1:], strict=True):
+            main.rename(found, wanted)
 
     def _loop(
         self,
@@ -96,6 +126,7 @@ class _Layer:
         cell: Cell,
         axis: int = 0,
         begin: int | None = None,
+        skipped: int = 0,
     ) -> None:
         """Write a loop over the first axis of `gates` into a graph.
 
@@ -107,9 +138,10 @@ class _Layer:
             cell: Writes one step.
             axis: Of the steps, in the result of all steps.
             begin: A tensor like the result of all steps, of any values.
+            skipped: How many steps the loop leaves out, of those that would come first.
         """
         count = outer.shape(gates)[0]
-        first = outer.integer(count - 1 if self.backward else 0)
+        first = outer.integer(count - 1 - skipped if self.backward else skipped)
         carried = [first, *states, gates]
         if self.keeps:
             begin = outer.zeros(outer.shape(results[0])) if begin is None else begin
@@ -182,48 +214,8 @@ class _Layer:
         size = [1, body.shape(row)[0], *body.shape(states[0])]
         begin = body.constant(np.zeros(size, np.float32))
         results = [body.tensor(size), *ends]
-        self._loop(body, row, states, results, self._cell, 1, begin)
+        self._loop(body, row, states, results, self.cells.all, 1, begin)
         return results
-
-    def _cell(self, body: Graph, row: int, states: Sequence[int]) -> list[int]:
-        """Write one step; `edgekit.passes.recurrence` has it in PyTorch."""
-        weights = {k: self._weight(body, index) for k, index in self.weights.items()}
-        hidden = states[0]
-        product = body.like(row)
-        body.linear(hidden, weights["weight"], weights.get("bias", -1), product)
-        if self.kind == "gru":
-            return [self._gru(body, row, product, hidden)] * 2
-        total = body.apply("ADD", row, product)
-        if self.kind != "lstm":
-            return [body.apply("TANH" if self.kind == "rnn_tanh" else "RELU", total)] * 2
-        gates = body.split(total, KINDS["lstm"])
-        i, f, o = (body.apply("LOGISTIC", gates[k]) for k in (0, 1, 3))
-        new = body.apply("MUL", i, body.apply("TANH", gates[2]))
-        cell = body.apply("ADD", body.apply("MUL", f, states[1]), new)
-        result = body.apply("MUL", o, body.apply("TANH", cell))
-        if "projection" in weights:
-            projected = body.like(hidden)
-            body.linear(result, weights["projection"], -1, projected)
-            result = projected
-        return [result, result, cell]
-
-    def _weight(self, body: Graph, index: int) -> int:
-        """Copy a weight into the body, and how it becomes integers and float again if it does."""
-        if self.main.is_constant(index):
-            return body.copied(self.main, index)
-        maker = self.makers[index]
-        if self.main.name_of(maker) not in {"QUANTIZE", "DEQUANTIZE"}:
-            raise NotImplementedError("the weights of a recurrent layer are computed")
-        source, result = self._weight(body, int(maker.inputs[0])), body.copied(self.main, index)
-        body.add(self.main.name_of(maker), [source], [result])
-        return result
-
-    def _gru(self, body: Graph, row: int, product: int, hidden: int) -> int:
-        given, within = (body.split(each, KINDS["gru"]) for each in (row, product))
-        r, z = (body.apply("LOGISTIC", body.apply("ADD", given[k], within[k])) for k in (0, 1))
-        new = body.apply("TANH", body.apply("ADD", given[2], body.apply("MUL", r, within[2])))
-        back = body.apply("MUL", z, body.apply("SUB", hidden, new))
-        return body.apply("ADD", new, back)
 
 
 def _block(steps: int, size: int) -> int | None:

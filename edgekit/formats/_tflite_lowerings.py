@@ -16,6 +16,7 @@ def register() -> None:
     from litert_torch.backend.lowerings import registry, utils
 
     from edgekit.passes import recurrence, scatter  # noqa: F401 - they define the operators
+    from edgekit.passes.recurrence import ROLES
 
     def numbers(*values: int) -> Any:
         content = np.array(values, np.int32)
@@ -36,18 +37,20 @@ def register() -> None:
         kind: str,
         gates: Any,
         states: list[Any],
-        weight: Any,
-        bias: Any,
-        projection: Any,
-        reverse: bool,
+        *weights: Any,
     ) -> Any:
-        more = {"bias": bias, "projection": projection}
-        given = {name: value for name, value in more.items() if value is not None}
-        flags = [kind, "backward" if reverse else "forward", str(len(states)), *given]
+        *parts, reverse = weights
+        named = [
+            (f"{role}{layer}", value)
+            for role, values in zip(ROLES, parts, strict=True)
+            for layer, value in enumerate(values)
+        ]
+        way = "backward" if reverse else "forward"
+        flags = [kind, way, str(len(states)), *(name for name, _ in named)]
         return make(
             "tfl.custom",
             utils.node_meta_to_ir_types(context.node),
-            [gates, *states, weight, *given.values()],
+            [gates, *states, *(value for _, value in named)],
             custom_code=ir.StringAttr.get(":".join(["edgekit.recurrence", *flags])),
             custom_option=ir.Attribute.parse('#tfl<const_bytes : "0x">'),
         )

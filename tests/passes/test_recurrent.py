@@ -18,6 +18,9 @@ LAYERS = {  # a stack, its layers times directions, steps
     "lstm": (nn.LSTM(8, 12, num_layers=2), 2, 40),
     "gru": (nn.GRU(8, 12, num_layers=2, batch_first=True), 2, 40),
     "rnn": (nn.RNN(8, 12, num_layers=2), 2, 40),
+    "lstm, three layers": (nn.LSTM(8, 12, num_layers=3), 3, 40),
+    "lstm, projected": (nn.LSTM(8, 12, num_layers=2, proj_size=6), 2, 40),
+    "gru, two steps": (nn.GRU(8, 12, num_layers=2), 2, 2),
     "lstm, both directions": (nn.LSTM(8, 12, bidirectional=True), 2, 40),
     "gru, both directions": (nn.GRU(8, 12, num_layers=2, bidirectional=True), 4, 40),
     "rnn, both directions": (nn.RNN(8, 12, nonlinearity="relu", bidirectional=True), 2, 40),
@@ -47,7 +50,8 @@ def test_a_layer_has_few_operators_whatever_the_length(name, format_name, tmp_pa
     torch.manual_seed(0)
     x = torch.randn(length, 1, 8)
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
-    states = [torch.randn(rows, 1, layer.hidden_size) for _ in range(1 + (layer.mode == "LSTM"))]
+    sizes = [layer.proj_size or layer.hidden_size, *[layer.hidden_size] * (layer.mode == "LSTM")]
+    states = [torch.randn(rows, 1, size) for size in sizes]
     given = [] if "long" in name else states
     inputs = (x.transpose(0, 1) if layer.batch_first else x, *given)
     program = edgekit.export(WithState(layer).eval(), inputs)
@@ -107,3 +111,27 @@ def test_a_loop_keeps_no_steps_that_nothing_reads(tmp_path):
         )
     assert "CONCATENATION" in operators["kept"]
     assert "CONCATENATION" not in operators["not kept"]
+
+
+class Ends(nn.Module):
+    """The last states of a layer, and nothing else."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[1]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("layer", "steps"), [(nn.LSTM, 7), (nn.GRU, 2), (nn.RNN, 7)])
+def test_two_layers_share_a_loop_one_step_apart(layer, steps, tmp_path):
+    torch.manual_seed(0)
+    model = Ends(layer(8, 12, num_layers=2)).eval()
+    program = edgekit.export(model, (torch.randn(steps, 3, 8),))
+    verdict = running.convert(program, "tflite", tmp_path)
+    assert verdict.status == "passed", verdict.reason
+    ops = registry.load("formats", "tflite").summarize(tmp_path / "model.tflite").ops
+    assert ops["WHILE"] == 1
+    assert sum(ops.values()) <= MOST * 2, ops

@@ -19,14 +19,15 @@ LAYERS = {
 
 
 class Steps(nn.Module):
-    """All steps of a layer."""
+    """All steps of one layer, and the last of two."""
 
     def __init__(self, layer):
         super().__init__()
         self.layer = layer
 
     def forward(self, x):
-        return self.layer(x)[0]
+        steps = self.layer(x)[0]
+        return steps if self.layer.num_layers == 1 else steps[-1]
 
 
 def samples(count):

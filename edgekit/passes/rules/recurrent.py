@@ -11,12 +11,17 @@ from torch.nn import functional
 from edgekit.passes import recurrence  # noqa: F401 - defines the operator
 from edgekit.passes.rules import rule
 
+# Weights of layers that may share a loop.  What a layer reads of the one before is then multiplied
+# step by step, and all weights are read at every step.  Two LSTM layers of 64 units, 60 thousand
+# weights, take 0.89 of the time in one loop on an EPYC, of 96 units 0.98 to 1.07, of 128 units 1.08
+# to 1.11; with 8-bit weights 0.73 to 0.78, 0.76 to 0.86 and 0.86 to 0.93.
+_FUSED = 10**5
 _UNROLLED = "every step written out; kept as one loop instead"
 
 
 @rule("lstm.input", tflite=_UNROLLED)
 def lstm(x: Tensor, states: list[Tensor], params: list[Tensor], *options: Any) -> Any:
-    """Make one loop per layer and direction."""
+    """Make a loop per direction, for each layer or for several small ones."""
     return _stack("lstm", x, states, params, *options)
 
 
@@ -97,19 +102,19 @@ def both_directions(
 
 @rule("gru.input", tflite=_UNROLLED)
 def gru(x: Tensor, state: Tensor, params: list[Tensor], *options: Any) -> Any:
-    """Make one loop per layer and direction."""
+    """Make a loop per direction, for each layer or for several small ones."""
     return _stack("gru", x, [state], params, *options)
 
 
 @rule("rnn_tanh.input", tflite=_UNROLLED)
 def rnn_tanh(x: Tensor, state: Tensor, params: list[Tensor], *options: Any) -> Any:
-    """Make one loop per layer and direction."""
+    """Make a loop per direction, for each layer or for several small ones."""
     return _stack("rnn_tanh", x, [state], params, *options)
 
 
 @rule("rnn_relu.input", tflite=_UNROLLED)
 def rnn_relu(x: Tensor, state: Tensor, params: list[Tensor], *options: Any) -> Any:
-    """Make one loop per layer and direction."""
+    """Make a loop per direction, for each layer or for several small ones."""
     return _stack("rnn_relu", x, [state], params, *options)
 
 
@@ -125,41 +130,51 @@ def _stack(
     bidirectional: Any,
     batch_first: Any,
 ) -> Any:
-    """Run the layers one after another; every state has one row per layer and direction."""
+    """Run loops one after another, each of one layer or of several."""
     if train or not all(isinstance(size, int) for size in x.shape):
         return NotImplemented
     directions = 2 if bidirectional else 1
     each = len(params) // (layers * directions)
-    last: list[list[Tensor]] = []
+    rows = [params[k : k + each] for k in range(0, len(params), each)]
+    last: list[Tensor] = []
     x = x.transpose(0, 1) if batch_first else x
-    for layer in range(layers):
+    for group in _groups(rows, directions):
         found = []
-        for direction in range(directions):
-            place = layer * directions + direction
-            weights = params[place * each : (place + 1) * each]
-            begin = [state[place] for state in states]
-            steps, *ends = _direction(kind, x, begin, weights, bool(has_biases), bool(direction))
+        for first, backward in ((group[0], False), (group[0] + 1, True))[:directions]:
+            places = range(first, group[-1] + 1, directions)
+            begin = [state[place] for place in places for state in states]
+            weights = [rows[place] for place in places]
+            steps, *ends = _loop(kind, x, begin, weights, bool(has_biases), backward)
             found.append(steps)
-            last.append(ends)
+            last += ends
         x = torch.cat(found, -1) if bidirectional else found[0]
     x = x.transpose(0, 1) if batch_first else x
-    return (x, *(torch.stack(ends) for ends in zip(*last, strict=True)))
+    return (x, *(torch.stack(last[k :: len(states)]) for k in range(len(states))))
 
 
-def _direction(
+def _groups(rows: list[list[Tensor]], directions: int) -> list[range]:
+    """Return the rows of weights that run in one loop, for each loop or pair of directions."""
+    fits = sum(each.numel() for row in rows for each in row[:2]) <= _FUSED
+    if directions == 1 and fits:
+        return [range(len(rows))]
+    return [range(k, k + directions) for k in range(0, len(rows), directions)]
+
+
+def _loop(
     kind: str,
     x: Tensor,
     begin: list[Tensor],
-    weights: list[Tensor],
+    layers: list[list[Tensor]],
     has_biases: bool,
     reverse: bool,
 ) -> list[Tensor]:
     """Compute what the inputs give the gates, all steps at once, and then the loop."""
-    into, within, *more = weights
-    biases, projections = (more[:2], more[2:]) if has_biases else ([None, None], more)
-    gates = functional.linear(x, into, biases[0])
-    projection = projections[0] if projections else None
+    into, within = ([row[k] for row in layers] for k in (0, 1))
+    biases = [[row[k] for row in layers] if has_biases else [] for k in (2, 3)]
+    rest = 4 if has_biases else 2
+    projections = [row[rest] for row in layers if len(row) > rest]
+    gates = functional.linear(x, into[0], biases[0][0] if has_biases else None)
     found: list[Tensor] = torch.ops.edgekit.recurrence(
-        kind, gates, begin, within, biases[1], projection, reverse
+        kind, gates, begin, within, biases[1], projections, into[1:], biases[0][1:], reverse
     )
     return found
