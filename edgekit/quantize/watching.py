@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Interpreter
 
+from edgekit.blame import first_line
+from edgekit.errors import UsageError
 from edgekit.quantize.constants import WEIGHTED
 from edgekit.quantize.precisions import base_name
 
@@ -19,11 +21,22 @@ Ranges = tuple["Tensor", "Tensor"]  # the lowest and the highest value of each c
 
 
 def input_ranges(module: GraphModule, samples: Iterable[dict[str, Tensor]]) -> dict[str, Ranges]:
-    """Return by name of node the ranges of its input's channels, zero included."""
+    """Return by name of node the ranges of its input's channels, zero included.
+
+    Raises:
+        UsageError: the model cannot read a sample.
+    """
     watcher = _Watcher(module)
     order = [node.target for node in module.graph.nodes if node.op == "placeholder"]
-    for sample in samples:
-        watcher.run(*(sample[str(name)] for name in order))
+    for number, sample in enumerate(samples, 1):
+        try:
+            watcher.run(*(sample[str(name)] for name in order))
+        except (IndexError, RuntimeError) as error:
+            raise UsageError(
+                f"The model cannot read sample {number} of the calibration data: "
+                f"{first_line(error)}",
+                "Give inputs like those that it is used with: tokens, say, that it has words for.",
+            ) from error
     return watcher.found
 
 

@@ -10,9 +10,9 @@ from torch import nn
 import edgekit
 from edgekit import metrics
 from edgekit import program as programs
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, UsageError
 from edgekit.quantize import dialects, static
-from edgekit.quantize.calibration import read
+from edgekit.quantize.calibration import CalibrationData, read
 from edgekit.quantize.quantizer import base_name
 from edgekit.recipe import Calibration, load_recipe
 
@@ -155,3 +155,12 @@ def test_dialects_keep_the_values(quantized, saved, change) -> None:
     exported = change(programs.load(saved).exported)
     got = exported.module(check_guards=False)(**sample)["output"]
     np.testing.assert_allclose(got.numpy(), want, rtol=0, atol=1e-6)
+
+
+def test_a_sample_that_the_model_cannot_read_is_named() -> None:
+    words = nn.Sequential(nn.Embedding(5, 8), nn.Linear(8, 2)).eval()
+    program = edgekit.export(words, (torch.tensor([[1, 2]]),))
+    (name,) = program.samples[0]
+    data = CalibrationData(tuple({name: np.array([[1, word]])} for word in (2, 99)), "test")
+    with pytest.raises(UsageError, match="cannot read sample 2 of the calibration data: index out"):
+        static.quantize(program, RECIPE, data)
