@@ -45,7 +45,9 @@ def store(content: bytes, weights: Mapping[str, IntegerWeight]) -> bytes:
         ConversionError: the converter has made something else of one.
     """
     model = unpacked(content)
-    known = {key_of(each): (name, each) for name, each in weights.items()}
+    known: dict[bytes, dict[str, IntegerWeight]] = {}
+    for name, each in weights.items():
+        known.setdefault(key_of(each), {})[name] = each
     found = set()
     for graph in model.subgraphs:
         for op in list(graph.operators):
@@ -54,9 +56,8 @@ def store(content: bytes, weights: Mapping[str, IntegerWeight]) -> bytes:
             key = _key(scales) if scales is not None else None
             if source is None or key not in known:
                 continue
-            name, weight = known[key]
-            found.add(name)
-            _store(model, graph, op, source, weight)
+            found.update(known[key])  # equal ones: the converter keeps one
+            _store(model, graph, op, source, next(iter(known[key].values())))
     for name in sorted(set(weights) - found):
         raise ConversionError(
             f"The TFLite converter rewrote the weight {name!r}: it cannot be stored as integers.",

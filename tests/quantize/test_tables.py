@@ -128,6 +128,16 @@ def test_a_layer_and_a_table_share_integers(quantized, name):
     assert weight_of(lookup).args[0] is weight_of(head).args[0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize("place", ["words", "head"])
+def test_a_layer_and_a_table_may_differ(tagger, tmp_path, format_name, place):
+    other = Override(layer=place, weights="int8", activations="float32")
+    recipe = replace(load_recipe("static_wi8_ai8"), overrides=(other,))
+    found, _ = lowered(made(tagger, recipe), recipe, format_name, tmp_path)
+    assert found.status == "passed", found.reason
+
+
 def test_an_override_keeps_a_table_in_float(tagger):
     recipe = replace(load_recipe("static_wi8_ai8"), overrides=(FLOAT,))
     nodes = [n for n in made(tagger, recipe).exported.graph.nodes if weight_of(n) is not None]
