@@ -48,7 +48,7 @@ def store(content: bytes, weights: Mapping[str, IntegerWeight]) -> bytes:
     known: dict[bytes, dict[str, IntegerWeight]] = {}
     for name, each in weights.items():
         known.setdefault(key_of(each), {})[name] = each
-    found = set()
+    found: set[str] = set()
     for graph in model.subgraphs:
         for op in list(graph.operators):
             source = graph.tensors[op.inputs[0]] if _name(model, op) == "DEQUANTIZE" else None
