@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.device_agent import attribute_of
-from edgekit.formats._tflite_graph import SharingBuilder, share_buffers, text, unpacked
+from edgekit.formats._tflite_graph import SharingBuilder, text, unpacked
 from edgekit.source import Metadata
 from edgekit.tensors import Signature
 
@@ -33,7 +34,7 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.name = name_by_layer(text(tensor.name))
-    share_buffers(model)
+    _share_buffers(model)
     model.description = metadata.description or metadata.name
     _add_metadata(model, _model_metadata(metadata, len(signature.outputs)))
     builder = SharingBuilder(len(content) + 2**16)
@@ -42,6 +43,26 @@ def write(content: bytes, signature: Signature, metadata: Metadata, destination:
         file.write(memoryview(builder.Bytes)[builder.Head() :])
         if metadata.labels:
             file.write(_archive(metadata.labels))
+
+
+def _share_buffers(model: Any) -> None:
+    """Keep equal buffers once; what holds nothing is the first, which is empty by convention."""
+    places: dict[str, int] = {}
+    kept, shared = [model.buffers[0]], [0]
+    for buffer in model.buffers[1:]:
+        place = 0
+        if _holds(buffer):
+            place = places.setdefault(sha256(memoryview(buffer.data)).hexdigest(), len(kept))
+            kept += [buffer] * (place == len(kept))
+        shared.append(place)
+    model.buffers = kept
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    for each in (*tensors, *(model.metadata or ())):
+        each.buffer = shared[each.buffer]
+
+
+def _holds(buffer: Any) -> bool:
+    return buffer.data is not None and len(buffer.data) > 0
 
 
 def name_by_layer(name: str) -> str:

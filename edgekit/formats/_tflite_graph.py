@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 
 import flatbuffers
@@ -81,26 +80,6 @@ def forget_unused(model: Any) -> None:
         if index not in kept:
             buffer.data = None
     _forget_codes(model)
-
-
-def share_buffers(model: Any) -> None:
-    """Keep equal buffers once; what holds nothing is the first, which is empty by convention."""
-    places: dict[str, int] = {}
-    kept, shared = [model.buffers[0]], [0]
-    for buffer in model.buffers[1:]:
-        place = 0
-        if _holds(buffer):
-            place = places.setdefault(sha256(memoryview(buffer.data)).hexdigest(), len(kept))
-            kept += [buffer] * (place == len(kept))
-        shared.append(place)
-    model.buffers = kept
-    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
-    for each in (*tensors, *(model.metadata or ())):
-        each.buffer = shared[each.buffer]
-
-
-def _holds(buffer: Any) -> bool:
-    return buffer.data is not None and len(buffer.data) > 0
 
 
 def _renumber(graph: Any, definitions: list[Any]) -> None:
