@@ -126,10 +126,11 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _onnx_uint8,
         _onnx_weights,
     )
-    from edgekit.quantize import dialects
+    from edgekit.quantize import dialects, gates
 
     opset = _opset(recipe, options)
     dialects.with_float_recurrence(program.exported)
+    gates.with_integer_gates(program.exported, multiply=False)
     integers = dialects.with_float_weights(program.exported)
     legal = legalize(program.exported, "onnx", accepts)
     with timed(CONVERTER), _decomposed_once():

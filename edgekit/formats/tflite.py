@@ -141,7 +141,7 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
         _tflite_lowerings,
         _tflite_weights,
     )
-    from edgekit.quantize import dialects
+    from edgekit.quantize import dialects, gates
 
     signature = mapped(
         program.signature,
@@ -153,7 +153,8 @@ def lower(program: Program, recipe: Recipe, options: Options, destination: Path)
     integers: dict[str, dialects.IntegerWeight] = {}
     for name, each in _at_each_size(program).items():
         if program.quantization is not None:
-            each = dialects.with_quantize_nodes(dialects.with_float_biases(each))
+            each = gates.with_integer_gates(dialects.with_float_biases(each), multiply=True)
+            each = dialects.with_quantize_nodes(each)
             integers |= dialects.with_float_weights(each, quantize=True)
         each = legalize(each, "tflite", accepts)
         each = passes.run(each, ("narrow_integers",))[-1].exported

@@ -55,20 +55,24 @@ class AutoObserver(HistogramObserver):  # type: ignore[misc]  # torchao has no t
 
     METHODS = ("min_max", "percentile", "mse")
     PERCENTILE = 99.999
-    method = "min_max"
+    _range: tuple[Tensor, Tensor] | None = None
 
     @property
     def cuts(self) -> bool:
         """Whether there were so many values that some are left out as the rarest."""
         return float(self.histogram.sum()) * (1 - self.PERCENTILE / 100) / 2 >= 1
 
+    def settle(self, method: str) -> None:
+        """Find the range of the values so far by a method, and keep to it."""
+        if method == "percentile":
+            self._range = _range_of_bins(self, *_bins_within(self.histogram, self.PERCENTILE))
+        elif method == "mse":
+            self._range = super()._non_linear_param_search()
+        else:
+            self._range = self.min_val, self.max_val
+
     def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
-        if self.method == "min_max":
-            return self.min_val, self.max_val
-        if self.method == "percentile":
-            return _range_of_bins(self, *_bins_within(self.histogram, self.PERCENTILE))
-        found: tuple[Tensor, Tensor] = super()._non_linear_param_search()
-        return found
+        return self._range or (self.min_val, self.max_val)
 
 
 class EntropyObserver(HistogramObserver):  # type: ignore[misc]  # torchao has no types

@@ -37,6 +37,11 @@ def _silu(x: torch.Tensor) -> torch.Tensor:
     return x * x.sigmoid()
 
 
+def _hardswish(x: torch.Tensor) -> torch.Tensor:
+    """The gate is a sum of integers, see `edgekit.quantize.gates`; kernels for both are slow."""
+    return x * F.hardsigmoid(x)
+
+
 def _average_of_all(x: torch.Tensor, size: Any, *rest: Any) -> Any:
     """An average over the whole image: a pool keeps the scale of what it reads, a mean does not."""
     whole = list(size) == list(x.shape[-2:]) if len(size) > 1 else x.shape[-2:] == (size[0],) * 2
@@ -118,6 +123,7 @@ def _blocks(x: torch.Tensor, axis: int, step: int) -> torch.Tensor:
 _LONGEST_STEP = 3
 _REWRITES: dict[str, Callable[..., Any]] = {
     "aten.silu.default": _silu,
+    "aten.hardswish.default": _hardswish,
     "aten.avg_pool2d.default": _average_of_all,
     "aten.conv2d.default": _small_strides,
     "aten.split.Tensor": _slices,

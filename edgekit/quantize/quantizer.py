@@ -20,7 +20,7 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
-from edgekit.quantize import observers
+from edgekit.quantize import gates, observers
 from edgekit.quantize.constants import LOOKUP, WEIGHTED
 from edgekit.quantize.precisions import base_name, precision_of
 
@@ -41,6 +41,7 @@ ARITHMETIC = {  # results have a range of their own
 }
 BOUNDED = {  # results whose range is known: integer kernels fix scale and zero point
     "sigmoid": (1 / 256, -128),
+    "hardsigmoid": (gates.STEP, gates.LOWEST),
     "tanh": (1 / 128, 0),
 }
 MOVING = {  # results are values that came in: they keep its scale

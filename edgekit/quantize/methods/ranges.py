@@ -72,9 +72,9 @@ def find(
     said: tuple[str, ...] = ()
     if method == AUTO:
         method, said = _best(prepared, recipe, samples, wanted, means)
-        _tell(prepared, method)
     for sample in held:
         prepared(**sample)
+    _settle(prepared, method)
     return method, said
 
 
@@ -95,11 +95,11 @@ def _best(
         return whole, ()
     found: dict[str, float] = {}
     for method in (whole, *others):
+        _settle(prepared, method)
         trial = copy.deepcopy(prepared)
-        _tell(trial, method)
         saturation.relieve(trial, recipe)
         if means:
-            few = {name: rows[:_HELD_OUT] for name, rows in means.items()}
+            few = {name: rows[: len(_held_out(samples))] for name, rows in means.items()}
             bias_correction.correct(trial, samples, few)
         made = outputs(convert_pt2e(trial, fold_quantize=True), samples)
         found[method] = min(metrics.compare(wanted[n], made[n]).sqnr_db for n in wanted)
@@ -117,6 +117,6 @@ def _observers(prepared: GraphModule) -> Iterator[Any]:
     return (each for each in prepared.modules() if isinstance(each, AutoObserver))
 
 
-def _tell(prepared: GraphModule, method: str) -> None:
+def _settle(prepared: GraphModule, method: str) -> None:
     for each in _observers(prepared):
-        each.method = method
+        each.settle(method)
