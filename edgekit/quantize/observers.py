@@ -69,7 +69,7 @@ class AutoObserver(HistogramObserver):  # type: ignore[misc]  # torchao has no t
         elif method == "mse":
             self._range = super()._non_linear_param_search()
         else:
-            self._range = self.min_val, self.max_val
+            self._range = None  # all of it
 
     def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
         return self._range or (self.min_val, self.max_val)

@@ -53,7 +53,7 @@ def quantize(program: Program, recipe: Recipe, data: CalibrationData) -> Program
         wanted = bias_correction.means(module, samples) if recipe.calibration.correct_bias else {}
         plain = copy.deepcopy(module) if recipe.calibration.rounding == "adaptive" else None
         prepared = prepare_pt2e(module, GraphQuantizer(recipe))
-        method, why = ranges.find(prepared, recipe, samples, ideal, wanted)
+        method, why = ranges.find(prepared, recipe, samples, ranges.Ideal(ideal, wanted))
         recipe = replace(recipe, calibration=replace(recipe.calibration, method=method))
         saturation.relieve(prepared, recipe)
         if plain is not None:

@@ -10,6 +10,7 @@ look better than it is.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +36,26 @@ _HELD_OUT = 16  # samples at most, and a quarter of all
 AUTO = "auto"
 
 
+@dataclass(frozen=True)
+class Ideal:
+    """What the float graph gives.
+
+    Attributes:
+        outputs: Its `outputs`; they are needed where the method is `AUTO`.
+        means: What `bias_correction.correct` wants, or nothing where it is not asked for.
+    """
+
+    outputs: Arrays
+    means: Mapping[str, Tensor]
+
+
 def outputs(module: GraphModule, samples: Sequence[Tensors]) -> Arrays:
     """Return a graph's floating-point outputs on the samples that `find` decides on."""
-    results = [module(**sample) for sample in _held_out(samples)]
+    return _outputs(module, _held_out(samples))
+
+
+def _outputs(module: GraphModule, samples: Sequence[Tensors]) -> Arrays:
+    results = [module(**sample) for sample in samples]
     return {
         name: np.stack([to_numpy(each[name]) for each in results])
         for name in (results[0] if results else ())
@@ -46,20 +64,9 @@ def outputs(module: GraphModule, samples: Sequence[Tensors]) -> Arrays:
 
 
 def find(
-    prepared: GraphModule,
-    recipe: Recipe,
-    samples: Sequence[Tensors],
-    wanted: Arrays,
-    means: Mapping[str, Tensor],
+    prepared: GraphModule, recipe: Recipe, samples: Sequence[Tensors], ideal: Ideal
 ) -> tuple[str, tuple[str, ...]]:
     """Show all samples to the observers of a graph, and let them find ranges.
-
-    Args:
-        prepared: The graph.
-        recipe: Its recipe.
-        samples: Calibration data.
-        wanted: The float graph's `outputs`; they are needed where the method is `AUTO`.
-        means: What `bias_correction.correct` wants, or nothing where it is not asked for.
 
     Returns:
         The method, and what a reader should know of it.
@@ -71,7 +78,7 @@ def find(
         prepared(**sample)
     said: tuple[str, ...] = ()
     if method == AUTO:
-        method, said = _best(prepared, recipe, samples, wanted, means)
+        method, said = _best(prepared, recipe, held, ideal)
     for sample in held:
         prepared(**sample)
     _settle(prepared, method)
@@ -83,26 +90,23 @@ def _held_out(samples: Sequence[Tensors]) -> Sequence[Tensors]:
 
 
 def _best(
-    prepared: GraphModule,
-    recipe: Recipe,
-    samples: Sequence[Tensors],
-    wanted: Arrays,
-    means: Mapping[str, Tensor],
+    prepared: GraphModule, recipe: Recipe, held: Sequence[Tensors], ideal: Ideal
 ) -> tuple[str, tuple[str, ...]]:
     """Return the method that brings outputs nearest to the float graph's, and by how much."""
     whole, *others = AutoObserver.METHODS
-    if not wanted or not any(each.cuts for each in _observers(prepared)):
+    if not ideal.outputs or not any(each.cuts for each in _observers(prepared)):
         return whole, ()
+    few = {name: rows[: len(held)] for name, rows in ideal.means.items()}
     found: dict[str, float] = {}
     for method in (whole, *others):
         _settle(prepared, method)
         trial = copy.deepcopy(prepared)
         saturation.relieve(trial, recipe)
-        if means:
-            few = {name: rows[: len(_held_out(samples))] for name, rows in means.items()}
-            bias_correction.correct(trial, samples, few)
-        made = outputs(convert_pt2e(trial, fold_quantize=True), samples)
-        found[method] = min(metrics.compare(wanted[n], made[n]).sqnr_db for n in wanted)
+        if few:
+            bias_correction.correct(trial, held, few)
+        made = _outputs(convert_pt2e(trial, fold_quantize=True), held)
+        errors = [metrics.compare(want, made[name]) for name, want in ideal.outputs.items()]
+        found[method] = min(each.sqnr_db for each in errors)
     best = max(found, key=found.__getitem__)
     if best == whole:
         return whole, ()
