@@ -13,7 +13,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.errors import ConversionError
-from edgekit.formats._tflite_graph import NAMES, forget_unused, packed, unpacked
+from edgekit.formats._tflite_graph import forget_unused, name_of, packed, unpacked
 from edgekit.tensors import DType, Signature, TensorSpec
 
 _FLOAT, _BYTE = schema.TensorType.FLOAT32, schema.TensorType.INT8
@@ -82,7 +82,10 @@ class _Border:
     def give(self, index: int, name: str) -> int:
         """Return the integer tensor that an output is made of, an output itself from now on."""
         (op,) = (each for each in self.graph.operators if index in each.outputs)
-        if self._name(op) != "DEQUANTIZE" or self.graph.tensors[op.inputs[0]].type != _BYTE:
+        if (
+            name_of(self.model, op) != "DEQUANTIZE"
+            or self.graph.tensors[op.inputs[0]].type != _BYTE
+        ):
             raise _refusal(f"The output {name!r} is computed in float")
         integer = int(op.inputs[0])
         self.graph.outputs = [integer if each == index else each for each in self.graph.outputs]
@@ -96,7 +99,7 @@ class _Border:
         for op in self.graph.operators:
             if index not in op.inputs:
                 continue
-            kind = self._name(op)
+            kind = name_of(self.model, op)
             if kind == "QUANTIZE" and self.graph.tensors[op.outputs[0]].type == _BYTE:
                 quantizing.append(op)
             elif kind in _MOVING:
@@ -111,10 +114,6 @@ class _Border:
         for op in self.graph.operators:
             op.inputs = [new if each == old else each for each in op.inputs]
         self.graph.outputs = [new if each == old else each for each in self.graph.outputs]
-
-    def _name(self, op: Any) -> str:
-        code = self.model.operatorCodes[op.opcodeIndex]
-        return str(NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
 
 def _refusal(why: str) -> ConversionError:

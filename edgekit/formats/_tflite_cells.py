@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit.formats._tflite_graph import Graph
+from edgekit.formats._tflite_graph import Graph, name_of
 from edgekit.passes.recurrence import KINDS
 
 _BIASES = {"weight": "bias", "into": "into_bias"}
@@ -95,10 +95,11 @@ class Cells:
         if self.main.is_constant(index):
             return graph.copied(self.main, index)
         maker = self.makers[index]
-        if self.main.name_of(maker) not in {"QUANTIZE", "DEQUANTIZE"}:
+        kind = name_of(self.main.model, maker)
+        if kind not in {"QUANTIZE", "DEQUANTIZE"}:
             raise NotImplementedError("the weights of a recurrent layer are computed")
         source, result = self._weight(graph, int(maker.inputs[0])), graph.copied(self.main, index)
-        graph.add(self.main.name_of(maker), [source], [result])
+        graph.add(kind, [source], [result])
         return result
 
 

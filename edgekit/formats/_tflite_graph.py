@@ -104,6 +104,12 @@ def _forget_codes(model: Any) -> None:
         op.opcodeIndex = used.index(op.opcodeIndex)
 
 
+def name_of(model: Any, op: Any) -> str:
+    """Return the name of an operator."""
+    code = model.operatorCodes[op.opcodeIndex]
+    return str(NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
+
+
 def text(name: Any) -> str:
     """Return a name as text: what was read from a file is bytes, and may be left out."""
     return name.decode() if isinstance(name, bytes) else name or ""
@@ -172,11 +178,6 @@ class Graph:
     def type(self, index: int) -> int:
         """Return a tensor's element type."""
         return int(self.graph.tensors[index].type)
-
-    def name_of(self, op: Any) -> str:
-        """Return the name of an operator."""
-        code = self.model.operatorCodes[op.opcodeIndex]
-        return str(NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
     def is_constant(self, index: int) -> bool:
         """Whether a tensor has its values in the file."""

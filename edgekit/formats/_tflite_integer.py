@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.formats._tflite_graph import NAMES, code_of, forget_unused, packed, unpacked
+from edgekit.formats._tflite_graph import code_of, forget_unused, name_of, packed, unpacked
 from edgekit.runtimes import Array
 
 _FLOAT, _SHORT = schema.TensorType.FLOAT32, schema.TensorType.INT16
@@ -91,7 +91,7 @@ class _Walk:
 
     def _rewritten(self, op: Any) -> bool:
         """Write an operator with integers; return whether that was possible."""
-        name = self._name(op)
+        name = name_of(self.model, op)
         if name == "DEQUANTIZE" and _scheme(self._tensor(op.inputs[0])):
             self.integer[op.outputs[0]] = op.inputs[0]
             return True
@@ -169,10 +169,10 @@ class _Walk:
         if any(_per_channel(self._tensor(self.integer[i])) for i in floats):
             return False
         kinds = {self._tensor(self.integer[i]).type for i in floats} | {t.type for t in targets}
-        if len(kinds) > 1 or (kinds == {_SHORT} and self._name(op) in _NOT_IN_16_BITS):
+        if len(kinds) > 1 or (kinds == {_SHORT} and name_of(self.model, op) in _NOT_IN_16_BITS):
             return False
         op.inputs = [self.integer.get(i, i) for i in op.inputs]
-        if self._name(op) == "MEAN":
+        if name_of(self.model, op) == "MEAN":
             self._reduce_in_place(op)
         self._give(op, [self._like(r, t) for r, t in zip(op.outputs, targets, strict=True)])
         return True
@@ -180,7 +180,11 @@ class _Walk:
     def _reduce_in_place(self, op: Any) -> None:
         """Average along the axes that a transposition before moved: NPUs take those of images."""
         before = next((e for e in self.written if op.inputs[0] in e.outputs), None)
-        if before is None or self._name(before) != "TRANSPOSE" or op.builtinOptions.keepDims:
+        if (
+            before is None
+            or name_of(self.model, before) != "TRANSPOSE"
+            or op.builtinOptions.keepDims
+        ):
             return
         order, axes = self._values(before.inputs[1]), self._values(op.inputs[1])
         if order is None or axes is None:
@@ -241,7 +245,7 @@ class _Walk:
         """Return the one integer tensor that a float tensor's readers make of it, or None."""
         found = None
         for reader in self.readers.get(index, ()):
-            name = self._name(reader)
+            name = name_of(self.model, reader)
             if name == "QUANTIZE":
                 target = self._tensor(reader.outputs[0])
             elif name in _MOVING and len(reader.outputs) == 1:
@@ -274,11 +278,6 @@ class _Walk:
         return index
 
     # -- Tensors -----------------------------------------------------------------------------------
-
-    def _name(self, op: Any) -> str:
-        code = self.model.operatorCodes[op.opcodeIndex]
-        name: str = NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        return name
 
     def _tensor(self, index: int | None) -> Any:
         return self.graph.tensors[index]

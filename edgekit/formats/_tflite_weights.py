@@ -24,10 +24,10 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.errors import ConversionError
 from edgekit.formats._tflite_graph import (
     FLOAT,
-    NAMES,
     Graph,
     code_of,
     forget_unused,
+    name_of,
     packed,
     unpacked,
 )
@@ -51,7 +51,7 @@ def store(content: bytes, weights: Mapping[str, IntegerWeight]) -> bytes:
     found: set[str] = set()
     for graph in model.subgraphs:
         for op in list(graph.operators):
-            source = graph.tensors[op.inputs[0]] if _name(model, op) == "DEQUANTIZE" else None
+            source = graph.tensors[op.inputs[0]] if name_of(model, op) == "DEQUANTIZE" else None
             scales = source.quantization.scale if source is not None else None
             key = _key(scales) if scales is not None else None
             if source is None or key not in known:
@@ -79,7 +79,7 @@ def key_of(weight: IntegerWeight) -> bytes:
 
 def _store(model: Any, graph: Any, op: Any, source: Any, weight: IntegerWeight) -> None:
     readers = [each for each in graph.operators if op.outputs[0] in each.inputs]
-    lookups = [each for each in readers if _name(model, each) == "EMBEDDING_LOOKUP"]
+    lookups = [each for each in readers if name_of(model, each) == "EMBEDDING_LOOKUP"]
     if weight.bits == 4 and weight.data.shape[-1] % 2 == 0:
         _pack(model, source)
     if lookups:
@@ -90,7 +90,7 @@ def _store(model: Any, graph: Any, op: Any, source: Any, weight: IntegerWeight) 
         return
     if weight.bits == 4 and source.type != schema.TensorType.INT4:
         _pack(model, source)  # GATHER takes rows of whole bytes, DEQUANTIZE any
-    hybrid = weight.dynamic and all(_name(model, each) in _HYBRID for each in readers)
+    hybrid = weight.dynamic and all(name_of(model, each) in _HYBRID for each in readers)
     if weight.block_size and hybrid:
         _give_blocks(model, graph, source, weight)
     elif weight.block_size:
@@ -188,8 +188,3 @@ def _put(model: Any, tensor: Any, values: Array) -> None:
     buffer.data = np.frombuffer(values.tobytes(), np.uint8)
     model.buffers.append(buffer)
     tensor.buffer, tensor.shape = len(model.buffers) - 1, np.array(values.shape, np.int32)
-
-
-def _name(model: Any, op: Any) -> str:
-    code = model.operatorCodes[op.opcodeIndex]
-    return str(NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
